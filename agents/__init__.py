@@ -1,0 +1,1 @@
+"""The parties: everything that holds a key and touches the world."""

@@ -1,0 +1,95 @@
+"""The dry run: what policy and scheduler would say to a manifest, by their own rules on what the log says now.
+
+It keeps what these rules need: policy's state by policy's own fold, snapshots and states of devices.
+"""
+
+from agents.artifacts import ArtifactError, ArtifactStore
+from agents.devices.capabilities import SnapshotUnreadable
+from agents.devices.offers import Circumstances, offer
+from agents.devices.snapshot import Snapshot, read_snapshot
+from agents.replies import DryRun
+from schemas.events import DeviceSnapshotTaken, DeviceStatusChanged, PlacementOffered
+from schemas.manifest import Manifest
+from streams.policy.rules import Admit, Ask, Refuse, Wish, judge
+from streams.policy.stage import POLICY
+from streams.policy.state import PolicyState
+from streams.pricing import price_of
+from streams.scheduler.choice import Limits, Request, choose
+from streams.speakers import speaks_for_device
+from streams.stage import Heard
+
+STANDARD_ERROR_PREFIX = "target_standard_error"
+"""A parameter whose name begins so states the standard error that the job's shots are planned for."""
+_NO_INTENT = "0" * 64
+
+
+class Rehearsal:
+    """What a decision would rest on now."""
+
+    def __init__(self, artifacts: ArtifactStore) -> None:
+        self.policy = PolicyState()
+        self._artifacts = artifacts
+        self._taken: dict[str, DeviceSnapshotTaken] = {}
+        self._statuses: dict[str, DeviceStatusChanged] = {}
+        self._read: dict[str, Snapshot] = {}
+
+    def hear(self, heard: Heard) -> None:
+        """Take in an event as policy does, and what devices say of themselves."""
+        if heard.cause.topic in POLICY.inputs:
+            self.policy = POLICY.evolve(self.policy, heard)
+        match heard.event:
+            case DeviceSnapshotTaken(device=device) as taken if speaks_for_device(heard, device):
+                self._taken[device] = taken
+            case DeviceStatusChanged(device=device) as status if speaks_for_device(heard, device):
+                self._statuses[device] = status
+            case _:
+                pass
+
+    def snapshots(self) -> dict[str, Snapshot]:
+        """The latest snapshot of each device; one whose document cannot be read is no basis for anything."""
+        found = {}
+        for device, taken in self._taken.items():
+            try:
+                found[device] = self._snapshot(taken.snapshot_digest)
+            except (ArtifactError, SnapshotUnreadable):
+                continue
+        return found
+
+    def dry_run(self, manifest: Manifest, now_us: int) -> DryRun:
+        """Verdict, likely placement and price of a manifest that is well formed."""
+        policy = self.policy
+        verdict = judge(policy.limits(), Wish.of(manifest), now_us)
+        snapshots = self.snapshots()
+        devices = tuple(sorted(snapshots)) if isinstance(verdict, Refuse) else verdict.devices
+        offers = tuple(self._offer(manifest, snapshots[device]) for device in devices if device in snapshots)
+        choice = choose(Request.of(manifest, devices, manifest.budget.cost_microusd), offers, self._limits(), now_us)
+        return DryRun(
+            verdict="admit" if isinstance(verdict, Admit) else "ask" if isinstance(verdict, Ask) else "refuse",
+            rule=verdict.rule,
+            message="" if isinstance(verdict, Admit) else verdict.message,
+            price_microusd=choice.offer.price_microusd if choice.offer else None,
+            price_ceiling_microusd=manifest.budget.cost_microusd,
+            placement=choice,
+            offers=offers,
+            standard_errors={
+                name: value for name, value in manifest.parameters.items() if name.startswith(STANDARD_ERROR_PREFIX)
+            },
+        )
+
+    def _offer(self, manifest: Manifest, snapshot: Snapshot) -> PlacementOffered:
+        status = self._statuses.get(snapshot.device_id)
+        price = price_of(self.policy.prices, snapshot.device_id)
+        queue = (status.queue_jobs, status.queue_wait_us) if status else (0, 0)
+        return offer(manifest, _NO_INTENT, snapshot, Circumstances(price, *queue))
+
+    def _limits(self) -> Limits:
+        statuses = {device: status.status for device, status in self._statuses.items()}
+        in_force = self.policy.policy
+        if in_force is None:
+            return Limits(1.0, -1, statuses, {})
+        return Limits(in_force.min_fidelity, in_force.max_snapshot_age_us, statuses, {})
+
+    def _snapshot(self, digest: str) -> Snapshot:
+        if digest not in self._read:
+            self._read[digest] = read_snapshot(self._artifacts.get(digest))
+        return self._read[digest]

@@ -1,0 +1,262 @@
+"""The sandbox: runs the classical steps of jobs. StepPlanned goes in, StepCompleted or StepFailed comes out."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from pydantic import BaseModel, Field, ValidationError
+
+from agents.artifacts import ArtifactError, ArtifactStore
+from agents.drafts import draft
+from agents.enclosure import Enclosure, ProgramFailed
+from agents.party import Clock, Membership, Party
+from schemas.events import (
+    ArtifactStored,
+    CircuitRun,
+    IntentDeclared,
+    JobCancelled,
+    JobCompleted,
+    JobFailed,
+    Observable,
+    ShotsMeasured,
+    StepCompleted,
+    StepFailed,
+    StepPlanned,
+    StepStarted,
+)
+from schemas.manifest import Manifest
+from streams.author import Draft
+from streams.log.port import Log
+from streams.speakers import speaks_for_device
+from streams.stage import Heard
+
+RESERVED_INPUTS = frozenset({"parameters", "history", "loop"})
+"""Names in a program's input that no artefact may take."""
+
+
+class AskedCircuit(BaseModel):
+    """A circuit as a program asks for it."""
+
+    template: int = Field(ge=0)
+    parameters: dict[str, float] = {}
+    shots: int = Field(ge=1)
+    label: str = Field(default="", max_length=128)
+    canary: str | None = Field(default=None, pattern=r"^[01]{1,64}$")
+
+    def as_run(self) -> CircuitRun:
+        """The same in the words of the log."""
+        return CircuitRun(
+            template=self.template,
+            parameters=self.parameters,
+            shots=self.shots,
+            label=self.label,
+            expected=self.canary or "",
+        )
+
+
+class ProgramOutput(BaseModel):
+    """What is taken from a program's answer; the whole of it is kept as an artefact."""
+
+    circuits: list[AskedCircuit] = Field(default=[], max_length=4_096)
+    converged: bool = False
+    observables: list[Observable] = Field(default=[], max_length=256)
+
+
+@dataclass
+class SandboxJob:
+    """A job as the sandbox sees it: manifest, circuits asked for by quantum step, counts by step and circuit."""
+
+    manifest: Manifest
+    circuits: dict[int, StepPlanned] = field(default_factory=dict)
+    counts: dict[tuple[int, int], Counter[str]] = field(default_factory=dict)
+
+    def history(self) -> list[dict[str, Any]]:
+        """Every circuit that was asked for, in the order asked, with the counts of all its chunks."""
+        return [
+            {
+                "template": asked.template,
+                "parameters": dict(asked.parameters),
+                "shots": asked.shots,
+                "label": asked.label,
+                "canary": asked.expected or None,
+                "step": step,
+                "counts": dict(sorted(self.counts.get((step, place), {}).items())),
+            }
+            for step, planned in sorted(self.circuits.items())
+            for place, asked in enumerate(planned.circuits)
+        ]
+
+
+@dataclass
+class OwedStep:
+    """A classical step that was planned and has not ended."""
+
+    heard: Heard
+    planned: StepPlanned
+    started: Heard | None = None
+    due_us: int | None = None
+
+
+class Sandbox(Party):
+    """The executor of classical steps, one after the other.
+
+    `step_us` is for the virtual clock, where measured time would differ from run to run: each step is told to take this
+    long. On the wall it is None and the time really taken is told.
+    """
+
+    def __init__(
+        self,
+        membership: Membership,
+        log: Log,
+        clock: Clock,
+        artifacts: ArtifactStore,
+        enclosure: Enclosure,
+        *,
+        step_us: int | None,
+    ) -> None:
+        super().__init__(membership, log, clock)
+        self._artifacts = artifacts
+        self._enclosure = enclosure
+        self._step_us = step_us
+        self._jobs: dict[str, SandboxJob] = {}
+        self._owed: dict[tuple[str, int], OwedStep] = {}
+        self._stored: set[str] = set()
+
+    def hear(self, heard: Heard) -> None:
+        """Take in jobs, the circuits they ran with their counts, and the steps to be run."""
+        match heard.event:
+            case IntentDeclared(job_id=job_id, manifest=manifest):
+                self._jobs.setdefault(job_id, SandboxJob(manifest))
+            case StepPlanned(job_id=job_id, step=step) as planned if job_id in self._jobs:
+                if planned.kind == "quantum":
+                    self._jobs[job_id].circuits[step] = planned
+                else:
+                    self._owed[job_id, step] = OwedStep(heard, planned)
+            case ShotsMeasured(job_id=job_id, step=step, circuit=circuit) as measured if job_id in self._jobs:
+                job = self._jobs[job_id]
+                if step in job.circuits and speaks_for_device(heard, job.circuits[step].device):
+                    job.counts.setdefault((step, circuit), Counter()).update(measured.counts)
+            case JobCompleted(job_id=job_id) | JobFailed(job_id=job_id) | JobCancelled(job_id=job_id):
+                self._jobs.pop(job_id, None)
+                self._owed = {place: owed for place, owed in self._owed.items() if place[0] != job_id}
+            case _ if heard.source == self.source:
+                self._hear_own(heard)
+            case _:
+                pass
+
+    def _hear_own(self, heard: Heard) -> None:
+        match heard.event:
+            case StepStarted(job_id=job_id, step=step, started_us=started_us) if (job_id, step) in self._owed:
+                owed = self._owed[job_id, step]
+                owed.started = heard
+                owed.due_us = None if self._step_us is None else started_us + self._step_us
+            case StepCompleted(job_id=job_id, step=step) | StepFailed(job_id=job_id, step=step):
+                self._owed.pop((job_id, step), None)
+            case ArtifactStored(digest=digest):
+                self._stored.add(digest)
+            case _:
+                pass
+
+    async def work(self) -> bool:
+        """Begin every step that was planned; run one that has begun."""
+        now_us = self.clock.now_us()
+        begun = [self._begin(owed, now_us) for owed in self._owed.values() if owed.started is None]
+        if begun:
+            await self.say(*begun)
+            return True
+        ready = [owed for owed in self._owed.values() if owed.due_us is None or owed.due_us <= now_us]
+        if ready:
+            await self.say(*await self._run(ready[0]))
+        return bool(ready)
+
+    def next_due_us(self) -> int | None:
+        """When a step that has begun ends, on the virtual clock."""
+        return min((owed.due_us for owed in self._owed.values() if owed.due_us is not None), default=None)
+
+    def _begin(self, owed: OwedStep, now_us: int) -> Draft:
+        started = StepStarted(
+            job_id=owed.planned.job_id,
+            step=owed.planned.step,
+            kind=owed.planned.kind,
+            isolation=self._enclosure.description,
+            started_us=now_us,
+        )
+        return draft(started, now_us, owed.heard)
+
+    async def _run(self, owed: OwedStep) -> list[Draft]:
+        """Run a step's program. It has no effect but its answer, so after a crash it may be run again."""
+        planned, because = owed.planned, owed.started or owed.heard
+        job = self._jobs[planned.job_id]
+        try:
+            program = self._program(job.manifest, planned)
+            answer = await self._enclosure.run(program, orjson.dumps(self._document(job)))
+            output = ProgramOutput.model_validate(answer.document)
+            content = orjson.dumps(answer.document, option=orjson.OPT_SORT_KEYS)
+            digest = self._artifacts.put(content)
+        except (ProgramFailed, ArtifactError) as error:
+            return [draft(self._failed(planned, error.reason, str(error)), self.clock.now_us(), because)]
+        except ValidationError as error:
+            first = error.errors(include_input=False, include_url=False)[0]
+            message = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+            return [draft(self._failed(planned, "output_malformed", message), self.clock.now_us(), because)]
+        completed = StepCompleted(
+            job_id=planned.job_id,
+            step=planned.step,
+            kind=planned.kind,
+            classical_time_us=answer.lasted_us if self._step_us is None else self._step_us,
+            output_digest=digest,
+            proposal=tuple(circuit.as_run() for circuit in output.circuits),
+            converged=output.converged,
+            observables=tuple(output.observables),
+        )
+        now_us = self.clock.now_us()
+        drafts = [draft(completed, now_us, because)]
+        if digest not in self._stored:
+            stored = ArtifactStored(
+                digest=digest, media_type="application/json", size_bytes=len(content), job_id=planned.job_id
+            )
+            drafts.insert(0, draft(stored, now_us, because))
+        return drafts
+
+    def _program(self, manifest: Manifest, planned: StepPlanned) -> bytes:
+        """The program of a step, by its digest in the manifest and no other."""
+        if not planned.program_digest or planned.program_digest != manifest.program_digest(planned.kind):
+            raise ProgramFailed("program_not_approved", f"the manifest names no such program for {planned.kind}")
+        return self._artifacts.get(planned.program_digest)
+
+    def _document(self, job: SandboxJob) -> dict[str, Any]:
+        """What a program is given: the JSON documents among the artefacts by name, parameters, loop, history."""
+        manifest = job.manifest
+        documents = {
+            name.removesuffix(".json"): _json(name, self._artifacts.get(digest))
+            for name, digest in manifest.artifacts.items()
+            if name.endswith(".json") and name.removesuffix(".json") not in RESERVED_INPUTS
+        }
+        loop = manifest.loop
+        return documents | {
+            "parameters": {name: _whole(value) for name, value in manifest.parameters.items()},
+            "loop": {"iterations_max": loop.iterations_max, "convergence": loop.convergence} if loop else {},
+            "history": job.history(),
+        }
+
+    def _failed(self, planned: StepPlanned, reason: str, message: str) -> StepFailed:
+        return StepFailed(
+            job_id=planned.job_id,
+            step=planned.step,
+            reason=reason,
+            message=message,
+            classical_time_us=self._step_us or 0,
+        )
+
+
+def _json(name: str, content: bytes) -> Any:
+    try:
+        return orjson.loads(content)
+    except orjson.JSONDecodeError:
+        raise ProgramFailed("input_malformed", f"the artefact {name} is not JSON") from None
+
+
+def _whole(value: float) -> float | int:
+    """A parameter as a program reads it: whole numbers without a point, which the manifest cannot tell apart."""
+    return int(value) if value.is_integer() else value

@@ -1,0 +1,180 @@
+"""The view of KPIs: from events to the few figures of each job that the five KPIs are reckoned from, and the KPIs.
+
+- turnaround: IntentDeclared, ApprovalRequested, ApprovalGranted, IntentAdmitted, StepStarted, StepCompleted,
+  StepFailed, RunCancelled, ResultRecorded
+- fidelity per shot: StepCompleted
+- cost per converged result: BudgetCaptured, ResultRecorded
+- reproducibility index: ReproductionMeasured, the latest of each job
+- agent decision accuracy: no event yet
+
+`projections.scorecard` reckons the KPIs with their intervals from this view.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from projections.view import View, changed
+from schemas.events import (
+    ApprovalGranted,
+    ApprovalRequested,
+    BudgetCaptured,
+    CircuitFidelity,
+    IntentAdmitted,
+    IntentDeclared,
+    ReproductionMeasured,
+    ResultRecorded,
+    RunCancelled,
+    StepCompleted,
+    StepFailed,
+    StepStarted,
+)
+from streams.state import Map, Table
+
+
+@dataclass(frozen=True)
+class JobFigures:
+    """What the KPIs need of one job. Each field is fed from one topic."""
+
+    declared_us: int | None = None
+    requested_us: int | None = None
+    granted_us: int | None = None
+    admitted_us: int | None = None
+    spent_microusd: int | None = None
+    step: int = -1
+    step_on_device: bool = False
+    step_started_us: int | None = None
+    execution_us: int = 0
+    classical_us: int = 0
+    recorded_us: int | None = None
+    converged: bool = False
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """Sums over circuits; the squares are of the half intervals below and above, times shots."""
+
+    circuits: int = 0
+    shots: int = 0
+    weighted: float = 0.0
+    below_squared: float = 0.0
+    above_squared: float = 0.0
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """The latest reproduction of a job."""
+
+    index: float
+    low: float
+    high: float
+    verdict: str
+
+
+@dataclass(frozen=True)
+class KpisView:
+    """Figures by job, and sums over circuits."""
+
+    jobs: Table[str, JobFigures] = field(default_factory=Map)
+    hellinger: Fidelity = Fidelity()
+    mirror: Fidelity = Fidelity()
+    reproductions: Table[str, Reproduction] = field(default_factory=Map)
+
+
+def _figures(view: KpisView, job_id: str) -> JobFigures:
+    return view.jobs.get(job_id) or JobFigures()
+
+
+def _with(view: KpisView, job_id: str, **changes: object) -> KpisView:
+    return changed(view, jobs=view.jobs.set(job_id, changed(_figures(view, job_id), **changes)))
+
+
+def _declared(view: KpisView, event: IntentDeclared, time_us: int) -> KpisView:
+    return (
+        view if _figures(view, event.job_id).declared_us is not None else _with(view, event.job_id, declared_us=time_us)
+    )
+
+
+def _approval_requested(view: KpisView, event: ApprovalRequested, time_us: int) -> KpisView:
+    return _with(view, event.job_id, requested_us=time_us)
+
+
+def _granted(view: KpisView, event: ApprovalGranted, time_us: int) -> KpisView:
+    """The latest grant before admission is the one that policy took; earlier ones did not count."""
+    return (
+        view if _figures(view, event.job_id).admitted_us is not None else _with(view, event.job_id, granted_us=time_us)
+    )
+
+
+def _admitted(view: KpisView, event: IntentAdmitted, time_us: int) -> KpisView:
+    return _with(view, event.job_id, admitted_us=time_us)
+
+
+def _captured(view: KpisView, event: BudgetCaptured, _: int) -> KpisView:
+    spent = _figures(view, event.job_id).spent_microusd or 0
+    return _with(view, event.job_id, spent_microusd=spent + event.amount_microusd)
+
+
+def _step_started(view: KpisView, event: StepStarted, _: int) -> KpisView:
+    return _with(
+        view, event.job_id, step=event.step, step_on_device=event.kind == "quantum", step_started_us=event.started_us
+    )
+
+
+def _step_completed(view: KpisView, event: StepCompleted, time_us: int) -> KpisView:
+    view = _step_ended(view, event, time_us)
+    if not event.fidelities:
+        return view
+    return changed(
+        view,
+        hellinger=_added(view.hellinger, [each for each in event.fidelities if each.method == "hellinger"]),
+        mirror=_added(view.mirror, [each for each in event.fidelities if each.method == "mirror"]),
+    )
+
+
+def _added(sums: Fidelity, circuits: Sequence[CircuitFidelity]) -> Fidelity:
+    return Fidelity(
+        circuits=sums.circuits + len(circuits),
+        shots=sums.shots + sum([each.shots for each in circuits]),
+        weighted=sums.weighted + sum([each.shots * each.value for each in circuits]),
+        below_squared=sums.below_squared + sum([(each.shots * (each.value - each.low)) ** 2 for each in circuits]),
+        above_squared=sums.above_squared + sum([(each.shots * (each.high - each.value)) ** 2 for each in circuits]),
+    )
+
+
+def _step_ended(view: KpisView, event: StepCompleted | StepFailed | RunCancelled, time_us: int) -> KpisView:
+    """Count the time since the step's start; that is its author's word and may lie ahead, then nothing is counted."""
+    job = _figures(view, event.job_id)
+    if job.step_started_us is None or job.step != event.step:
+        return view
+    part = "execution_us" if job.step_on_device else "classical_us"
+    span_us = max(0, time_us - job.step_started_us)
+    return _with(view, event.job_id, **{part: getattr(job, part) + span_us}, step_started_us=None)
+
+
+def _recorded(view: KpisView, event: ResultRecorded, time_us: int) -> KpisView:
+    return _with(view, event.job_id, recorded_us=time_us, converged=event.converged)
+
+
+def _reproduced(view: KpisView, event: ReproductionMeasured, _: int) -> KpisView:
+    measured = Reproduction(event.index, event.low, event.high, event.verdict)
+    return changed(view, reproductions=view.reproductions.set(event.job_id, measured))
+
+
+KPIS = View(
+    "kpis",
+    KpisView(),
+    KpisView,
+    {
+        IntentDeclared: _declared,
+        ApprovalRequested: _approval_requested,
+        ApprovalGranted: _granted,
+        IntentAdmitted: _admitted,
+        BudgetCaptured: _captured,
+        StepStarted: _step_started,
+        StepCompleted: _step_completed,
+        StepFailed: _step_ended,
+        RunCancelled: _step_ended,
+        ResultRecorded: _recorded,
+        ReproductionMeasured: _reproduced,
+    },
+)

@@ -1,0 +1,107 @@
+"""What a person sees before they sign: purpose, circuits, programs, shots, price, the rule and why, and the expiry.
+
+Nothing is taken on trust: where a circuit or program has not the digest that the statement names, there is nothing to
+sign. Texts come from strangers, so whatever could steer the terminal is escaped.
+"""
+
+from collections.abc import Iterator
+
+from agents.artifacts import ArtifactError, ArtifactStore
+from projections.job import Approval, Job
+from qpubus import show
+from qpubus.problem import Problem
+from schemas.digests import sha256_hex
+from schemas.manifest import CircuitTemplate, Manifest, circuit_text
+
+
+def show_approval(job: Job, store: ArtifactStore, *, with_programs: bool = False) -> Approval:
+    """Show all that a job's approver must know and return what they are asked to sign."""
+    approval, manifest = job.approval, job.manifest
+    if approval is None or manifest is None or job.state != "awaiting_approval":
+        raise Problem(f"the job {job.job_id} waits for nobody: it is {job.state}", code="not_awaiting_approval")
+    statement = approval.statement
+    _check_templates(manifest, approval)
+    show.facts(_facts(job, approval, manifest))
+    for at, (template, digest) in enumerate(zip(manifest.quantum.templates(), statement.template_digests, strict=True)):
+        show.say(f"\ncircuit {at}: {show.printable(template.name)}, SHA-256 {digest}")
+        show.say(_indented(_ranges(template)) + _indented(circuit_text(template.circuit)))
+    show.say("\nprograms")
+    for (kind, name), digest in zip(_programs(manifest), _program_digests(manifest, approval), strict=True):
+        show.say(f"  {kind}: {show.printable(name)}, SHA-256 {digest}")
+        if with_programs:
+            show.say(_indented(_program(store, digest)))
+    for name, digest in sorted(manifest.artifacts.items()):
+        if digest not in statement.program_digests:
+            show.say(f"  input: {show.printable(name)}, SHA-256 {digest}")
+    return approval
+
+
+def _facts(job: Job, approval: Approval, manifest: Manifest) -> list[tuple[str, str]]:
+    statement = approval.statement
+    needs = manifest.quantum.backend_requirements
+    wanted = [
+        f"two-qubit fidelity ≥ {needs.min_fidelity:g}" if needs.min_fidelity else "",
+        f"predicted success ≥ {needs.min_success:g}" if needs.min_success else "",
+        needs.topology,
+        f"on {', '.join(manifest.allowed_devices)}" if manifest.allowed_devices else "",
+    ]
+    return [
+        ("job", job.job_id),
+        ("asked by", manifest.initiator),
+        ("purpose", show.printable(statement.purpose)),
+        ("data", manifest.data_class),
+        ("shots at most", f"{statement.shots:,}, {manifest.quantum.shots:,} a circuit unless a program says otherwise"),
+        ("iterations at most", str(manifest.loop.iterations_max) if manifest.loop else ""),
+        ("price at most", show.usd(statement.price_ceiling_microusd)),
+        ("device", show.printable(", ".join(filter(None, wanted)) or "any that policy lets it run on")),
+        ("needs you because", show.printable(approval.message)),
+        ("rule", show.printable(approval.rule)),
+        ("expires", show.utc(statement.expires_us)),
+        ("intent", statement.intent_digest),
+        ("policy", statement.policy_digest),
+    ]
+
+
+def _check_templates(manifest: Manifest, approval: Approval) -> None:
+    texts = [circuit_text(template.circuit) for template in manifest.quantum.templates()]
+    digests = tuple(sha256_hex(text.encode()) for text in texts)
+    if digests != approval.statement.template_digests:
+        raise Problem(
+            f"the circuits of {manifest.job_id} are not those that the statement names",
+            "Do not sign. Tell the operator: `qpubus audit verify` shows what happened.",
+            code="statement_differs",
+        )
+
+
+def _programs(manifest: Manifest) -> list[tuple[str, str]]:
+    return list(manifest.programs().items())
+
+
+def _program_digests(manifest: Manifest, approval: Approval) -> tuple[str, ...]:
+    digests = tuple(manifest.program_digest(kind) for kind, _ in _programs(manifest))
+    if digests != approval.statement.program_digests:
+        raise Problem(
+            f"the programs of {manifest.job_id} are not those that the statement names",
+            "Do not sign. Tell the operator: `qpubus audit verify` shows what happened.",
+            code="statement_differs",
+        )
+    return digests
+
+
+def _program(store: ArtifactStore, digest: str) -> str:
+    try:
+        return show.printable(store.get(digest).decode(errors="backslashreplace"), lines=True)
+    except ArtifactError as error:
+        return f"(its text cannot be shown: {error})"
+
+
+def _ranges(template: CircuitTemplate) -> str:
+    def lines() -> Iterator[str]:
+        for name, range_ in sorted(template.parameters.items()):
+            yield f"parameter {show.printable(name)} from {range_.low:g} to {range_.high:g}\n"
+
+    return "".join(lines())
+
+
+def _indented(text: str) -> str:
+    return "".join(f"    {line}\n" for line in text.splitlines())

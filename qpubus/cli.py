@@ -1,0 +1,113 @@
+"""The `qpubus` command: arguments come in, an exit code goes out.
+
+A command's module is imported when the command runs, so that `--help` and the quick reads start quickly.
+"""
+
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from typing import Annotated, Any
+
+import typer
+from typer._click import Command  # typer's base of commands, which it does not export
+from typer._click.exceptions import ClickException, UsageError  # likewise
+from typer.core import TyperGroup
+from typer.main import get_command
+
+EXIT_USAGE = 64
+EXIT_INTERRUPTED = 130
+
+UsageError.exit_code = EXIT_USAGE  # typer's own 2 is taken: `audit verify` says "tampered" with it
+
+COMMANDS = {
+    "demo": ("demo", "Run the main job, from an agent's signed intent to a verified result."),
+    "init": ("bus", "Found a site in a new data directory."),
+    "up": ("bus", "Run the bus: stages, devices, gateway."),
+    "submit": ("submit", "Declare a job."),
+    "quote": ("submit", "What a job would cost and where it would run; nothing is reserved."),
+    "withdraw": ("submit", "Take a job back."),
+    "jobs": ("jobs", "List jobs."),
+    "job": ("jobs", "Show where a job stands, and why."),
+    "result": ("jobs", "Show what a job found."),
+    "approvals": ("approvals", "List the jobs that wait for a person."),
+    "approve": ("approvals", "Sign that a job may run."),
+    "deny": ("approvals", "Sign that a job may not run."),
+    "events": ("watch", "Show the events on the log."),
+    "devices": ("watch", "Show the devices."),
+    "kpis": ("watch", "Show the KPIs."),
+    "audit": ("audit", "Doubt the log: verify, explain, decide again."),
+    "replay": ("replay", "Rebuild from the log what is kept beside it."),
+    "bench": ("bench", "Measure, each figure against its reference."),
+}
+"""Command → its module in `qpubus.commands`, where it has its own name (a group: `app`), and what it does in a line."""
+
+
+class Commands(TyperGroup):
+    """Loads a command when it runs, and turns whatever goes wrong in it into words and an exit code."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Command | None, list[str]]:
+        """The real command behind a name."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, load(name) if name in COMMANDS else command, rest
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was named. No traceback reaches a user."""
+        try:
+            return super().invoke(ctx)
+        except (ClickException, typer.Exit, typer.Abort, BrokenPipeError):
+            raise
+        except KeyboardInterrupt:
+            raise typer.Exit(EXIT_INTERRUPTED) from None
+        except Exception as error:  # noqa: BLE001 - whatever it is, the user is told in words
+            raise typer.Exit(import_module("qpubus.problem").tell(error, sys.stderr)) from None
+
+
+def load(name: str) -> Command:
+    """A command of the table, ready to run."""
+    module = import_module(f"qpubus.commands.{COMMANDS[name][0]}")
+    if hasattr(module, "app"):
+        return get_command(module.app)
+    single = typer.Typer(add_completion=False, rich_markup_mode=None)
+    single.command(name)(getattr(module, name))
+    return get_command(single)
+
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"qpubus {import_module('importlib.metadata').version('qpubus')}")
+        raise typer.Exit
+
+
+@app.callback()
+def qpubus(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Let agents decide, but make humans and auditors trace the decisions."""
+
+
+def _later() -> Callable[[], None]:
+    return lambda: None
+
+
+for _name, (_module, _help) in COMMANDS.items():
+    app.command(_name, help=_help)(_later())
+
+
+def main() -> None:
+    """Run the command that the arguments name."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that cannot show a sign is no reason to stop
+    app()

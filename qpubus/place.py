@@ -1,0 +1,60 @@
+"""Where things lie in a data directory."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from qpubus.problem import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A data directory, by the names of what is in it."""
+
+    directory: Path
+
+    @property
+    def root_public_key(self) -> Path:
+        """The trust anchor, in hex."""
+        return self.directory / "root.pub"
+
+    def read_root_public_key(self) -> bytes:
+        """The trust anchor; `Problem` if it is not there."""
+        try:
+            return bytes.fromhex(self.root_public_key.read_text().strip())
+        except FileNotFoundError:
+            raise Problem(
+                f"there is no site in {self.directory}", f"Found one: qpubus init --data {self.directory}"
+            ) from None
+        except (OSError, ValueError):
+            raise Problem(
+                f"{self.root_public_key} does not hold the root public key", "Restore it: all is verified by it."
+            ) from None
+
+    @property
+    def keys(self) -> Path:
+        """The private keys of those who work on this machine."""
+        return self.directory / "keys"
+
+    @property
+    def devices(self) -> Path:
+        """The ledgers of the emulated devices; they are the devices' own and no part of the log."""
+        return self.directory / "devices"
+
+    @property
+    def states(self) -> Path:
+        """Saved states of stages; a convenience."""
+        return self.directory / "states"
+
+    @property
+    def artifacts(self) -> Path:
+        """The artefact store."""
+        return self.directory / "artifacts"
+
+    @property
+    def views(self) -> Path:
+        """Saved views; a convenience."""
+        return self.directory / "views"
+
+    def key(self, name: str) -> Path:
+        """A private key of a member who works on this machine."""
+        return self.directory / "keys" / f"{name}.pem"

@@ -1,0 +1,213 @@
+"""The one place where real things are chosen and put together: a data directory goes in, running parts come out."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal, cast
+
+from agents.artifacts import ArtifactStore
+from agents.clock import AlarmClock, VirtualClock, WallClock
+from agents.devices.agent import DeviceAgent
+from agents.devices.fleet import open_fleet
+from agents.devices.profiles import PROFILES, device_price
+from agents.enclosure import Enclosure
+from agents.gateway import Gateway
+from agents.party import Membership
+from agents.sandbox import Sandbox
+from projections.runner import Runner
+from projections.views import Views
+from qpubus.bus import Part
+from qpubus.founding import default_policy, found_site, make_keys, members
+from qpubus.place import Place
+from qpubus.problem import Problem
+from schemas.admission import ROOT_SOURCE
+from schemas.events import SiteFounded
+from schemas.keys import raw_public_key, read_key
+from schemas.topics import TOPICS
+from streams.guard import GUARD
+from streams.log.embedded import EmbeddedLog, create
+from streams.log.port import ReadableLog, partition_of
+from streams.log.reading import EmbeddedReader
+from streams.orchestrator import ORCHESTRATOR
+from streams.policy import POLICY
+from streams.reader import Reader
+from streams.scheduler import SCHEDULER
+from streams.stage import AnyStage, Heard
+from streams.worker import Site, Worker
+
+STAGES: tuple[AnyStage, ...] = (POLICY, SCHEDULER, ORCHESTRATOR, GUARD)
+GATEWAY, SANDBOX, ALARM_CLOCK, VIEWS = "gateway:main", "sandbox:main", "clock:main", "views"
+VIRTUAL_STEP_US = 1_000_000
+"""On the virtual clock each classical step is told to take this long, so that every run tells the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Founding:
+    """What a new site is made of. A virtual clock starts at `epoch_us` and never meets the wall's."""
+
+    site: str
+    agent: str
+    approver: str
+    clock: Literal["wall", "virtual"]
+    epoch_us: int
+    seed: int
+    budget_microusd: int
+
+
+async def found(place: Place, founding: Founding) -> None:
+    """Make a log, keys and the first events in a data directory that has none."""
+    create(place.directory)
+    people = members(tuple(PROFILES), founding.agent, founding.approver)
+    keys = make_keys(place.keys, people)
+    log = EmbeddedLog(place.directory, lambda: founding.epoch_us)
+    try:
+        await found_site(
+            log,
+            founding.site,
+            keys=keys,
+            people=people,
+            prices=[device_price(profile) for profile in PROFILES.values()],
+            policy=default_policy(tuple(PROFILES)),
+            budget_microusd=founding.budget_microusd,
+            clock=founding.clock,
+            now_us=founding.epoch_us,
+            seed=founding.seed,
+        )
+    finally:
+        await log.close()
+    place.root_public_key.write_text(raw_public_key(keys[ROOT_SOURCE]).hex() + "\n")
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The one site of a log: its name, its trust anchor, the event that founded it, the latest signed time."""
+
+    site: str
+    root_public_key: bytes
+    founded: SiteFounded
+    latest_us: int
+
+
+class Machine:
+    """A site whose parts all run on this machine, over a log that is open for writing.
+
+    Each part is made when it is first asked for, and made anew after `forget`.
+    """
+
+    def __init__(self, place: Place, log: EmbeddedLog, clock: VirtualClock | WallClock, home: Home) -> None:
+        self.place = place
+        self.log = log
+        self.clock = clock
+        self.site = site = home.site
+        self.root_public_key = root_public_key = home.root_public_key
+        self.artifacts = ArtifactStore(place.artifacts)
+        self.fleet = open_fleet(place.devices, home.founded.seed)
+        self.partition = partition_of(site.encode(), log.partitions)
+        self.is_virtual = isinstance(clock, VirtualClock)
+        self._enclosure = Enclosure()
+        self._key_files = {each.source: each.key_file for each in members(tuple(self.fleet), "", "")}
+        self._parts: dict[str, Part] = {}
+        self._makers: dict[str, Callable[[], Part]] = {
+            GATEWAY: lambda: Gateway(self.membership(GATEWAY), log, self.clock, self.artifacts),
+            **{stage.source: partial(self._worker, stage) for stage in STAGES},
+            **{f"device:{device}": partial(self._device_agent, device) for device in self.fleet},
+            SANDBOX: self._sandbox,
+            ALARM_CLOCK: lambda: AlarmClock(self.membership(ALARM_CLOCK), log, self.clock),
+            VIEWS: lambda: Runner(log, self.partition, {site: root_public_key}, place.views),
+        }
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all parts, in the order in which they take turns."""
+        return tuple(self._makers)
+
+    def part(self, name: str) -> Part:
+        """A part by its name."""
+        if name not in self._parts:
+            self._parts[name] = self._makers[name]()
+        return self._parts[name]
+
+    def forget(self, name: str) -> None:
+        """Throw a part away: after an error its state may be ahead of the log."""
+        self._parts.pop(name, None)
+
+    @property
+    def gateway(self) -> Gateway:
+        """The gateway."""
+        return cast(Gateway, self.part(GATEWAY))
+
+    @property
+    def views(self) -> Views:
+        """The views of the site, as far as they have read."""
+        return cast(Runner, self.part(VIEWS)).views[self.site]
+
+    def membership(self, source: str) -> Membership:
+        """A member whose key lies on this machine."""
+        key = read_key(self.place.keys / self._key_files[source])
+        return Membership(source, self.site, key, self.root_public_key)
+
+    async def close(self) -> None:
+        """Save what makes the next start short, and let go of the log."""
+        for part in self._parts.values():
+            if isinstance(part, Worker):
+                await part.save()
+            elif isinstance(part, Runner):
+                part.save()
+        await self.log.close()
+
+    def _worker(self, stage: AnyStage) -> Worker:
+        site = Site(self.root_public_key, self.membership(stage.source).key)
+        return Worker(stage, self.log, self.partition, {self.site: site}, self.place.states)
+
+    def _device_agent(self, device: str) -> DeviceAgent:
+        membership = self.membership(f"device:{device}")
+        return DeviceAgent(
+            membership,
+            self.log,
+            self.clock,
+            self.fleet[device],
+            self.artifacts,
+            waits=isinstance(self.clock, VirtualClock),
+        )
+
+    def _sandbox(self) -> Sandbox:
+        step_us = VIRTUAL_STEP_US if self.is_virtual else None
+        membership = self.membership(SANDBOX)
+        return Sandbox(membership, self.log, self.clock, self.artifacts, self._enclosure, step_us=step_us)
+
+
+@asynccontextmanager
+async def open_machine(place: Place) -> AsyncIterator[Machine]:
+    """The machine of a founded data directory; a virtual clock goes on from the latest time that is on the log."""
+    root_public_key = place.read_root_public_key()
+    reading = EmbeddedReader(place.directory)
+    try:
+        home = await _home(reading, root_public_key)
+    finally:
+        await reading.close()
+    clock = VirtualClock(home.latest_us) if home.founded.clock == "virtual" else WallClock()
+    machine = Machine(place, EmbeddedLog(place.directory, clock.now_us), clock, home)
+    try:
+        yield machine
+    finally:
+        await machine.close()
+
+
+async def _home(log: ReadableLog, root_public_key: bytes) -> Home:
+    for partition in range(log.partitions):
+        first = await log.read("governance", partition, 0, 1)
+        if not first:
+            continue
+        key = first[0].record.key
+        site = key if isinstance(key, str) else ""
+        reader = Reader(log, partition, TOPICS, {site: root_public_key}, heeds_causes=False)
+        founded, latest_us = None, 0
+        while items := await reader.read():
+            for item in items:
+                if isinstance(item, Heard):
+                    latest_us = max(latest_us, item.time_us)
+                    founded = item.event if isinstance(item.event, SiteFounded) else founded
+        if founded:
+            return Home(site, root_public_key, founded, latest_us)
+    raise Problem("no site was founded on this log under its root key", "Begin anew in an empty directory: qpubus init")

@@ -1,0 +1,1 @@
+"""What a reader who trusts nobody does with the log: verify, explain, rebuild, decide again."""

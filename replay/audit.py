@@ -1,0 +1,159 @@
+"""`audit verify`: reads a data directory as a stranger, recomputes everything from stored bytes, and says what differs.
+
+For each record, by its bytes: the row chain up to the head and up to what this account remembers, statement, digest,
+batch tree, signature, key, role, sequence, schema digest, decoding. For each event, by the others: its causes, the
+journals of the stages, and for each refused record the event by which the stage in charge rejected it for that reason.
+
+Topics are read one after the other, governance first. Whether a key that was revoked still counted for a record is
+decided where a stage's journal says how far governance had been read; see `replay.hearing`.
+"""
+
+import gc
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from itertools import groupby
+from pathlib import Path
+
+from replay.scan import SiteScan
+from replay.settle import refused_in, settle
+from replay.verdict import Audit, Finding, Progress, Verdict
+from schemas.admission import Stored
+from schemas.envelope import Record
+from streams.log.port import LogCorrupt, LogError, LogIncomplete, partition_of
+from streams.log.reading import EmbeddedReader, open_copy
+
+CHUNK = 1_024
+_ROOT = "root.pub"
+_PLACE = re.compile(r"([a-z]+) partition (\d+) offset (\d+): ")
+_SEAL_PREFIX = 81
+
+
+async def verify(directory: Path, roots: Mapping[str, bytes] | None = None, progress: Progress | None = None) -> Audit:
+    """Audit the embedded log in `directory` and change nothing there.
+
+    `roots` gives the root public key of each site; without it, `root.pub` is taken for the one site of the directory.
+    """
+    try:
+        with open_copy(directory) as log:
+            return await verify_log(log, roots or await roots_of(log), progress)
+    except LogCorrupt as error:
+        audit = Audit()
+        audit.conclude([_storage_finding(error)], ())
+        return audit
+    except LogError as error:
+        return Audit(Verdict.UNREADABLE, notes=[str(error)])
+
+
+async def verify_log(log: EmbeddedReader, roots: Mapping[str, bytes], progress: Progress | None = None) -> Audit:
+    """Audit an open log."""
+    audit = Audit()
+    findings = [_storage_finding(error) for error in log.check()]
+    tell = _Told(progress, sum(log.tip(topic, number).size for topic in log.topics for number in range(log.partitions)))
+    with _collector_off():
+        for partition in range(log.partitions):
+            here = {
+                site: key for site, key in roots.items() if partition_of(site.encode(), log.partitions) == partition
+            }
+            sites = here or roots
+            scans = {site: SiteScan(site, key, partition) for site, key in sites.items()}
+            findings += _scan(log, partition, scans, tell)
+            broken = frozenset(finding.topic for finding in findings)
+            for scan in scans.values():
+                if broken:
+                    findings += refused_in(scan, broken)
+                else:
+                    findings += await settle(scan, log, partition, sites, audit)
+    audit.conclude([await _named(finding, log) for finding in findings], log.topics)
+    return audit
+
+
+def _scan(log: EmbeddedReader, partition: int, scans: Mapping[str, SiteScan], tell: "_Told") -> list[Finding]:
+    """Take every record of a partition number to the scan of its site; what is wrong with their storage."""
+    findings = []
+    home = min(scans)
+    for topic in log.topics:
+        try:
+            for chunk in _chunks(log.rows(topic, partition)):
+                for key, neighbours in groupby(chunk, key=lambda stored: stored.record.key):
+                    site = key if isinstance(key, str) else (key or b"").decode("latin-1")
+                    scans.get(site, scans[home]).take(list(neighbours))
+                tell.more(len(chunk))
+        except LogCorrupt as error:
+            findings.append(_storage_finding(error))
+    return findings
+
+
+class _Told:
+    """Counts records for whoever follows the progress."""
+
+    def __init__(self, progress: Progress | None, total: int) -> None:
+        self._progress, self._done, self._total = progress, 0, total
+
+    def more(self, count: int) -> None:
+        self._done += count
+        if self._progress:
+            self._progress(self._done, self._total)
+
+
+async def roots_of(log: EmbeddedReader) -> dict[str, bytes]:
+    """The trust anchor of a data directory with one site, which is the one that its first record names."""
+    path = log.directory / _ROOT
+    try:
+        root = bytes.fromhex(path.read_text().strip())
+    except (OSError, ValueError):
+        raise LogError(f"{path} does not hold the root public key; restore it, everything is verified by it") from None
+    for partition in range(log.partitions):
+        for stored in log.rows("governance", partition):
+            key = stored.record.key
+            return {key if isinstance(key, str) else "": root}
+    return {"": root}
+
+
+def _chunks(rows: Iterator[Stored]) -> Iterator[list[Stored]]:
+    """Rows in portions that do not cut a batch, as far as that is possible."""
+    chunk: list[Stored] = []
+    for stored in rows:
+        if len(chunk) >= CHUNK and _prefix(stored) != _prefix(chunk[-1]):
+            yield chunk
+            chunk = []
+        chunk.append(stored)
+    if chunk:
+        yield chunk
+
+
+def _prefix(stored: Stored) -> bytes:
+    return stored.record.seal[:_SEAL_PREFIX] if isinstance(stored.record, Record) else b""
+
+
+@contextmanager
+def _collector_off() -> Iterator[None]:
+    """Nothing that an audit makes points back at itself, so looking for cycles would be for nothing."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _storage_finding(error: LogCorrupt) -> Finding:
+    """What the log itself found wrong, by the place that it names."""
+    place = _PLACE.search(str(error))
+    topic, partition, offset = (place[1], int(place[2]), int(place[3])) if place else ("", 0, 0)
+    detail = str(error)[place.end() :] if place else str(error)
+    missing = isinstance(error, LogIncomplete)
+    return Finding(0, topic, partition, offset, "", "record_missing" if missing else "record_changed", detail, missing)
+
+
+async def _named(finding: Finding, log: EmbeddedReader) -> Finding:
+    """A finding with the id of its event, if that can still be read."""
+    if finding.event_id or not finding.topic:
+        return finding
+    try:
+        found = await log.read(finding.topic, finding.partition, finding.offset, 1)
+    except LogError:
+        return finding
+    record = found[0].record if found else None
+    return finding._replace(event_id=record.id) if isinstance(record, Record) else finding

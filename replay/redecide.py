@@ -1,0 +1,146 @@
+"""`audit redecide`: every decision of every stage is made again from what its journal says it had read, and compared.
+
+What is compared is the digest of the statement, which covers all header texts and the body: the same bytes or not.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import zip_longest
+
+from replay.stages import STAGES
+from replay.verdict import Progress
+from schemas.envelope import HEADERS, Record
+from streams.author import Written
+from streams.course import Course
+from streams.journal import JournalBroken, decision_of, outputs_of, walk
+from streams.log.port import ReadableLog, partition_of
+from streams.reader import Reader
+from streams.stage import AnyStage, Heard
+from streams.worker import new_course
+
+_FETCH = 1_024
+_PROGRESS_EVERY = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A decision that comes out otherwise today: where it stands, and which parts of it differ, as they stand and as made again."""
+
+    stage: str
+    site: str
+    decision: int
+    place: str
+    parts: tuple[tuple[str, str, str], ...]
+
+    def __str__(self) -> str:
+        parts = "; ".join(
+            f"{name}: {stood[:120]!r} stands there, {again[:120]!r} was decided" for name, stood, again in self.parts
+        )
+        return f"{self.stage} at {self.site}, decision {self.decision} ({self.place}): {parts}"
+
+
+@dataclass
+class Redecision:
+    """How many decisions of each stage came out the same, and the first that did not, stage by stage."""
+
+    decisions: dict[str, int] = field(default_factory=dict)
+    differences: list[Difference] = field(default_factory=list)
+
+    @property
+    def is_same(self) -> bool:
+        """Whether every decision was made again to the same bytes."""
+        return not self.differences
+
+
+async def redecide(
+    log: ReadableLog,
+    roots: Mapping[str, bytes],
+    progress: Progress | None = None,
+    stages: Sequence[AnyStage] = STAGES,
+) -> Redecision:
+    """Decide everything on a log again; per stage and site, up to the first difference."""
+    result = Redecision()
+    for partition in range(log.partitions):
+        sites = {site: key for site, key in roots.items() if partition_of(site.encode(), log.partitions) == partition}
+        for stage in stages if sites else ():
+            said = await _outputs(stage, log, partition, sites, result)
+            for site, outputs in said.items():
+                again = _Again(stage, log, partition, sites, site)
+                await again.run(outputs, result, progress)
+    return result
+
+
+async def _outputs(
+    stage: AnyStage, log: ReadableLog, partition: int, roots: Mapping[str, bytes], result: Redecision
+) -> dict[str, list[Heard]]:
+    try:
+        return await outputs_of(stage, log, partition, roots)
+    except JournalBroken as error:
+        result.differences.append(Difference(stage.source, ",".join(roots), 0, str(error), ()))
+        return {}
+
+
+class _Again:
+    """One stage at one site, deciding again."""
+
+    def __init__(
+        self, stage: AnyStage, log: ReadableLog, partition: int, roots: Mapping[str, bytes], site: str
+    ) -> None:
+        self._stage, self._log, self._partition, self._site = stage, log, partition, site
+        self._reader = Reader(log, partition, stage.inputs, roots)
+        self._course: Course[object] = new_course(stage, site, self._reader)
+
+    async def run(self, outputs: list[Heard], result: Redecision, progress: Progress | None) -> None:
+        name, done = self._stage.source, 0
+        try:
+            if outputs and decision_of(outputs[0]) != 1:
+                raise JournalBroken(f"decision 1 is missing before {outputs[0].cause}")
+            async for step in walk(outputs, self._reader, self._site):
+                for stood, again in zip_longest(step.outputs, self._course.take(step.item)):
+                    if stood is None or again is None or stood.digest != again.digest.hex():
+                        result.differences.append(await self._difference(stood, again))
+                        return
+                    done += 1
+                    if progress and done % _PROGRESS_EVERY == 0:
+                        progress(done, len(outputs))
+        except JournalBroken as error:
+            result.differences.append(Difference(name, self._site, done + 1, str(error), ()))
+        finally:
+            result.decisions[name] = result.decisions.get(name, 0) + done
+            if progress:
+                progress(done, len(outputs))
+
+    async def _difference(self, stood: Heard | None, again: Written | None) -> Difference:
+        place = stood.cause if stood else again.cause if again else None
+        where = f"{place.topic} {place.source} {place.sequence}" if place else ""
+        record = await self._record(stood) if stood else None
+        parts = tuple(_parts(record, again.record if again else None))
+        return Difference(self._stage.source, self._site, self._course.decision, where, parts)
+
+    async def _record(self, heard: Heard) -> Record | None:
+        """The record of an output, looked for from the beginning of its topic."""
+        offset, cause = 0, heard.cause
+        while found := await self._log.read(cause.topic, self._partition, offset, _FETCH):
+            for stored in found:
+                record = stored.record
+                if isinstance(record, Record) and (record.source, record.sequence) == (
+                    cause.source,
+                    str(cause.sequence),
+                ):
+                    return record
+            offset = found[-1].offset + 1
+        return None
+
+
+def _parts(stood: Record | None, again: Record | None) -> Iterator[tuple[str, str, str]]:
+    """Which parts of two records differ; the whole where only one is there."""
+    if stood is None or again is None:
+        yield "output", stood.type if stood else "nothing", again.type if again else "nothing"
+        return
+    for name, one, other in zip(("topic", "key", "body", *HEADERS[2:11]), stood, again, strict=False):
+        if one != other:
+            yield name, _text(one), _text(other)
+
+
+def _text(part: str | bytes) -> str:
+    return part.hex() if isinstance(part, bytes) else part

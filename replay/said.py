@@ -1,0 +1,35 @@
+"""Every event by its author, topic and number, so that each cause can be found: 32 bytes an event."""
+
+from schemas.envelope import Cause
+
+_BYTES = 32
+
+
+class Said:
+    """The digests of all admitted events. What was said twice under one number is kept apart and counts as well."""
+
+    def __init__(self) -> None:
+        self._digests: dict[tuple[str, str], bytearray] = {}
+        self._others: set[Cause] = set()
+
+    def add(self, source: str, topic: str, sequence: int, digest: bytes) -> None:
+        """Remember an event. Numbers rise; what an accepted gap leaves out stays unknown."""
+        digests = self._digests.get((source, topic))
+        if digests is None:
+            digests = self._digests[source, topic] = bytearray()
+        short = (sequence - 1) * _BYTES - len(digests)
+        if short > 0:
+            digests += bytes(short)
+        digests += digest
+
+    def add_other(self, cause: Cause) -> None:
+        """Remember an event whose number was used before."""
+        self._others.add(cause)
+
+    def fault(self, cause: Cause) -> str:
+        """Empty if the cause is there as it is named, else the code of what is wrong with it."""
+        end = cause.sequence * _BYTES
+        digest = self._digests.get((cause.source, cause.topic), b"")[end - _BYTES : end]
+        if digest == bytes.fromhex(cause.digest) or cause in self._others:
+            return ""
+        return "cause_differs" if any(digest) else "cause_absent"

@@ -1,0 +1,121 @@
+"""After the pass: refused records against the rejections on the log, causes, journals; and with them what counts."""
+
+from collections.abc import Iterator, Mapping
+
+from replay.hearing import Hearing, hearing_of
+from replay.scan import Rejection, SiteScan
+from replay.stages import STAGES
+from replay.verdict import Audit, Finding, about
+from schemas.admission import Refused
+from schemas.reasons import Reason
+from schemas.topics import REJECTS
+from streams.log.port import ReadableLog
+
+_LOST = frozenset({"sequence_gap", "cause_absent"})
+"""Reasons that tell of records that are gone."""
+_RULES = frozenset(reason.value for reason in Reason)
+"""A stage may also reject an event that it believes, by its rules. `audit redecide` decides that again."""
+
+Hearings = Mapping[str, Hearing]
+"""By role."""
+
+
+async def settle(
+    scan: SiteScan, log: ReadableLog, partition: int, roots: Mapping[str, bytes], audit: Audit
+) -> list[Finding]:
+    """All that is wrong with a site's records apart from their storage; `audit` gets the counts."""
+    hearings = await _hearings(scan, log, partition, roots)
+    findings = [*_unrejected(scan, hearings), *_unfounded(scan, hearings)]
+    findings += scan.cause_findings()
+    findings += scan.journals.check(scan.sizes)
+    admitted_later = sum(not _reason(scan, place, hearings) for place in scan.refused)
+    audit.refused += len(scan.refused) - admitted_later
+    audit.events += scan.sizes.total() - len(scan.refused) + admitted_later
+    audit.signatures += scan.admission.signatures
+    audit.jobs += len(scan.jobs)
+    if scan.revocations:
+        audit.notes.append(
+            f"{scan.site}: {scan.revocations} keys were revoked. A record counts if the stage in charge of its topic "
+            "had not yet read of that; one that no journal covers yet is taken as said before."
+        )
+    return findings
+
+
+def refused_in(scan: SiteScan, topics: frozenset[str]) -> list[Finding]:
+    """Records of these topics that are refused and named in no rejection: where storage differs, they may say why."""
+    return [
+        _of_refused(refused, refused.reason)
+        for place, (refused, _) in scan.refused.items()
+        if place[0] in topics and place not in scan.rejections
+    ]
+
+
+async def _hearings(scan: SiteScan, log: ReadableLog, partition: int, roots: Mapping[str, bytes]) -> dict[str, Hearing]:
+    """The hearings of those stages for which the order of reading may have made a difference."""
+    doubtful = {
+        rejection.role
+        for place, rejection in scan.rejections.items()
+        if rejection.event.reason not in _RULES and not _is_for(scan, place, rejection)
+    }
+    return {
+        stage.role.value: await hearing_of(stage, log, partition, roots, scan.site)
+        for stage in STAGES
+        if scan.revocations
+        or stage.role.value in doubtful
+        or not scan.journals.heard_keys_first(stage.source, scan.keys_end)
+    }
+
+
+def _is_for(scan: SiteScan, place: tuple[str, int], rejection: Rejection) -> bool:
+    here = scan.refused.get(place)
+    return here is not None and _fits(rejection, here.refused, here.refused.reason)
+
+
+def _fits(rejection: Rejection, refused: Refused, reason: str) -> bool:
+    return (
+        rejection.event.reason == reason
+        and rejection.event.digest == refused.digest.hex()
+        and REJECTS.get(refused.stored.topic) == rejection.role
+    )
+
+
+def _reason(scan: SiteScan, place: tuple[str, int], hearings: Hearings) -> str:
+    """Why the stage in charge refused a record that this audit refuses; empty if, by its journal, it did not."""
+    refused, before = scan.refused[place]
+    hearing = hearings.get(REJECTS.get(place[0], ""))
+    if hearing is None or hearing.broken or before >= hearing.read.get(place[0], 0):
+        return refused.reason
+    return hearing.refused.get(place, "")
+
+
+def _unrejected(scan: SiteScan, hearings: Hearings) -> Iterator[Finding]:
+    """Refused records that the stage in charge did not reject for the same reason."""
+    for place, (refused, _) in scan.refused.items():
+        reason = _reason(scan, place, hearings)
+        rejection = scan.rejections.get(place)
+        if reason and not (rejection and _fits(rejection, refused, reason)):
+            yield _of_refused(refused, reason)
+
+
+def _unfounded(scan: SiteScan, hearings: Hearings) -> Iterator[Finding]:
+    """Rejections of records that nothing is wrong with, and records that a journal refuses without a rejection."""
+    for place, rejection in scan.rejections.items():
+        reason = rejection.event.reason
+        if place in scan.refused or reason in _RULES:
+            continue
+        heard = hearings.get(rejection.role)
+        if heard is None or heard.refused.get(place) != reason:
+            what = f"it rejects {place[0]} offset {place[1]} for {reason}, which does not hold"
+            yield about(rejection.stored, "rejection_unfounded", what, rank=1)
+    for role, hearing in hearings.items():
+        for place, reason in hearing.refused.items():
+            if REJECTS.get(place[0]) == role and place not in scan.rejections and place not in scan.refused:
+                detail = f"by its journal stage:{role} refused it, and has not said so"
+                yield Finding(1, place[0], 0, place[1], "", reason, detail)
+        if hearing.broken:
+            yield Finding(1, "", 0, 0, "", "journal_broken", hearing.broken, is_missing=True)
+
+
+def _of_refused(refused: Refused, reason: str) -> Finding:
+    detail = refused.detail if reason == refused.reason else f"{refused.detail} ({refused.reason})"
+    return about(refused.stored, reason, f"{detail}, and no stage has rejected it", is_missing=reason in _LOST)

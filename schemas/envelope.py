@@ -1,0 +1,283 @@
+"""The bytes around an event: record, headers, statement, digest.
+
+A record of the log, as a Kafka tool shows it:
+
+    topic            approvals
+    key              site-a
+    value            00 0000000f <Avro body>
+    ce_specversion   1.0
+    content-type     application/vnd.confluent.avro
+    ce_id            5c7b6f0e9d3a41f2b8c4a7d1e0f39b62
+    ce_type          qpubus.IntentAdmitted
+    ce_source        stage:policy
+    ce_time          2026-11-22T12:00:00.000000Z
+    ce_subject       poctest-2026-01-18-001
+    traceparent      00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01   (may be empty)
+    qb_causes        intents/gateway:main/17/9f…e1                              (blank between causes; may be empty)
+    qb_sequence      41
+    qb_inputs        12/1 governance:3 intents:1                                (only stages; else empty)
+    qb_seal          <binary, see schemas.seal>
+
+Its statement is RFC 8785 JSON: member names in order, no white space, texts as they stand in the headers. The texts may
+hold printable ASCII only, without quotation mark and backslash, so no member needs an escape and the bytes follow from
+one template. The digest, SHA-256(00 ‖ statement), names the event everywhere.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from hashlib import sha256
+from typing import NamedTuple
+
+HEADERS = (
+    "ce_specversion",
+    "content-type",
+    "ce_id",
+    "ce_type",
+    "ce_source",
+    "ce_time",
+    "ce_subject",
+    "traceparent",
+    "qb_causes",
+    "qb_sequence",
+    "qb_inputs",
+    "qb_seal",
+)
+"""Every header of a record, in the order in which it is written; each is there exactly once."""
+
+SPECVERSION = b"1.0"
+CONTENT_TYPE = b"application/vnd.confluent.avro"
+HEADER_BYTES_MAX = 16_384
+"""The most that a record's statement, which holds all header texts, and its seal may have together."""
+CAUSES_MAX = 64
+INPUT_RUNS_MAX = 256
+
+RawHeaders = tuple[tuple[str, bytes], ...]
+
+
+class EnvelopeInvalid(ValueError):
+    """A record that is not in the form above; `reason` is the code an EventRejected carries."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+class Record(NamedTuple):
+    """A record in the form above, before it has a place on the log. Texts are header texts, byte for byte."""
+
+    topic: str
+    key: str
+    value: bytes
+    id: str
+    type: str
+    source: str
+    time: str
+    subject: str
+    traceparent: str
+    causes: str
+    sequence: str
+    inputs: str
+    seal: bytes
+
+
+class Stray(NamedTuple):
+    """A record that is not in the form above, as it was received: key, value (None is a tombstone), headers."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: RawHeaders
+
+
+class Cause(NamedTuple):
+    """An event named by where and by whom it was said: topic, author, the author's sequence there, digest in hex."""
+
+    topic: str
+    source: str
+    sequence: int
+    digest: str
+
+
+class Inputs(NamedTuple):
+    """What a stage had read before an output: its decision number, the version of its rules, and the runs since then.
+
+    A run is a topic and how many records of the site the stage read there in a row.
+    """
+
+    decision: int
+    version: int
+    runs: tuple[tuple[str, int], ...]
+
+
+_TEXT = re.compile(rb"[ !#-\[\]-~]*\Z")
+_CAUSE = re.compile(r"([a-z]+)/([^/ ]+)/([1-9][0-9]{0,17})/([0-9a-f]{64})\Z")
+_RUN = re.compile(r"([a-z]+):([1-9][0-9]{0,17})\Z")
+_NUMBER = re.compile(r"[1-9][0-9]{0,17}\Z")
+_SECOND = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.\Z")
+_SECOND_CHARS = 20
+_TIME_CHARS = 27
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_TEXTS_KEPT = 1_024
+"""Neighbours on a log often share their second and their causes: the meanings of that many texts are kept."""
+
+
+def headers_of(record: Record) -> RawHeaders:
+    """The headers of a record in the order of `HEADERS`."""
+    texts = (SPECVERSION, CONTENT_TYPE, *(text.encode() for text in record[3:12]), record.seal)
+    return tuple(zip(HEADERS, texts, strict=True))
+
+
+def received(
+    topic: str, key: bytes | None, value: bytes | None, headers: Iterable[tuple[str, bytes]]
+) -> Record | Stray:
+    """What came from a broker or a file: a `Record` if it is in the form above, else a `Stray` with every byte."""
+    pairs = tuple(headers)
+    if (
+        key is not None
+        and value is not None
+        and tuple(name for name, _ in pairs) == HEADERS
+        and pairs[0][1] == SPECVERSION
+        and pairs[1][1] == CONTENT_TYPE
+        and all(_TEXT.match(text) for _, text in pairs[2:11])
+        and key
+        and _TEXT.match(key)
+    ):
+        texts = [text.decode("ascii") for _, text in pairs[2:11]]
+        return Record._make((topic, key.decode("ascii"), value, *texts, pairs[11][1]))
+    return Stray(topic, key, value, pairs)
+
+
+def why_stray(stray: Stray) -> EnvelopeInvalid:
+    """The reason why a stray record is refused."""
+    names = [name for name, _ in stray.headers]
+    if stray.value is None:
+        return EnvelopeInvalid("tombstone", "the record has no value")
+    if not stray.key or not _TEXT.match(stray.key):
+        return EnvelopeInvalid("key_malformed", "the key is no site id in printable ASCII")
+    for name in HEADERS:
+        if name not in names:
+            return EnvelopeInvalid("header_missing", f"the header {name} is missing")
+    for name in names:
+        if name not in HEADERS:
+            return EnvelopeInvalid("header_unknown", f"the header {name[:64]!r} is not known")
+        if names.count(name) > 1:
+            return EnvelopeInvalid("header_repeated", f"the header {name} is there more than once")
+    if tuple(names) != HEADERS:
+        return EnvelopeInvalid("header_order", "the headers are not in their order")
+    return EnvelopeInvalid("header_malformed", "a header holds another text than its form allows")
+
+
+def statement(record: Record, schema_digest: str, body_digest: str) -> bytes:
+    """The statement of a record; both digests are SHA-256 in hex. `EnvelopeInvalid` if a text needs an escape."""
+    topic, key, _, id_, type_, source, time, subject, traceparent, causes, sequence, inputs, _ = record[:13]
+    text = (
+        f'{{"body":"{body_digest}","causes":"{causes}","id":"{id_}","inputs":"{inputs}","key":"{key}",'
+        f'"schema":"{schema_digest}","sequence":"{sequence}","source":"{source}","subject":"{subject}",'
+        f'"time":"{time}","topic":"{topic}","traceparent":"{traceparent}","type":"{type_}","version":"1"}}'
+    )
+    texts = f"{topic}{key}{id_}{type_}{source}{time}{subject}{traceparent}{causes}{sequence}{inputs}"
+    if '"' in texts or "\\" in texts or not (texts.isascii() and texts.isprintable()):
+        raise EnvelopeInvalid("header_malformed", "a header text holds a quotation mark, a backslash or no ASCII")
+    return text.encode("ascii")
+
+
+def digest_of(statement_bytes: bytes) -> bytes:
+    """SHA-256(00 ‖ statement): the name of the event."""
+    return sha256(b"\x00" + statement_bytes).digest()
+
+
+def record_digest(record: Record, schema_digest: str) -> bytes:
+    """The digest of a record whose value is framed and whose schema text has `schema_digest`."""
+    return digest_of(statement(record, schema_digest, sha256(record.value[5:]).hexdigest()))
+
+
+def raw_digest(record: Record | Stray) -> bytes:
+    """The name of a record that has no statement: SHA-256(01 ‖ its parts as received, each with its length)."""
+    if isinstance(record, Record):
+        record = Stray(record.topic, record.key.encode(), record.value, headers_of(record))
+    parts = [record.topic.encode(), record.key, record.value]
+    for name, text in record.headers:
+        parts += [name.encode("utf-8", "surrogateescape"), text]
+    joined = b"".join(b"\xff" * 8 if part is None else len(part).to_bytes(8, "big") + part for part in parts)
+    return sha256(b"\x01" + joined).digest()
+
+
+def time_text(time_us: int) -> str:
+    """UTC microseconds as `2026-11-22T12:00:00.000000Z`."""
+    second, microsecond = divmod(time_us, 1_000_000)
+    return f"{_second_text(second)}.{microsecond:06d}Z"
+
+
+@lru_cache(1024)
+def _second_text(second: int) -> str:
+    return (_EPOCH + timedelta(seconds=second)).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def time_us_of(text: str) -> int:
+    """The microseconds of a time text in exactly the form that `time_text` writes."""
+    micros = text[_SECOND_CHARS:-1]
+    if len(text) != _TIME_CHARS or text[-1] != "Z" or not (micros.isascii() and micros.isdigit()):
+        raise EnvelopeInvalid("time_malformed", f"{text[:40]!r} is not a UTC time with six decimals")
+    return _second_us(text[:_SECOND_CHARS]) + int(micros)
+
+
+@lru_cache(_TEXTS_KEPT)
+def _second_us(text: str) -> int:
+    """The microseconds of a time text up to its decimal point."""
+    if not _SECOND.match(text):
+        raise EnvelopeInvalid("time_malformed", f"{text!r} does not begin a UTC time with six decimals")
+    try:
+        return (datetime.fromisoformat(f"{text}000000Z") - _EPOCH) // timedelta(microseconds=1)
+    except ValueError:
+        raise EnvelopeInvalid("time_malformed", f"{text!r} is no time of the calendar") from None
+
+
+def number_of(text: str, name: str) -> int:
+    """A positive number in its only form: no sign, no leading zero."""
+    if not _NUMBER.match(text):
+        raise EnvelopeInvalid(f"{name}_malformed", f"the {name} {text[:40]!r} is no positive number")
+    return int(text)
+
+
+def causes_text(causes: Sequence[Cause]) -> str:
+    """Causes as the header `qb_causes` holds them."""
+    return " ".join(f"{cause.topic}/{cause.source}/{cause.sequence}/{cause.digest}" for cause in causes)
+
+
+@lru_cache(_TEXTS_KEPT)
+def causes_of(text: str) -> tuple[Cause, ...]:
+    """The causes in a header text; at most `CAUSES_MAX`."""
+    if not text:
+        return ()
+    words = text.split(" ")
+    if len(words) > CAUSES_MAX:
+        raise EnvelopeInvalid("causes_malformed", f"an event names at most {CAUSES_MAX} causes")
+    causes = []
+    for word in words:
+        match = _CAUSE.match(word)
+        if match is None:
+            raise EnvelopeInvalid("causes_malformed", f"{word[:80]!r} does not name a cause")
+        causes.append(Cause(match[1], match[2], int(match[3]), match[4]))
+    return tuple(causes)
+
+
+def inputs_text(inputs: Inputs) -> str:
+    """Inputs as the header `qb_inputs` holds them."""
+    return " ".join((f"{inputs.decision}/{inputs.version}", *(f"{topic}:{count}" for topic, count in inputs.runs)))
+
+
+def inputs_of(text: str) -> Inputs:
+    """The inputs in a header text; at most `INPUT_RUNS_MAX` runs."""
+    numbers, *words = text.split(" ")
+    decision, _, version = numbers.partition("/")
+    if len(words) > INPUT_RUNS_MAX:
+        raise EnvelopeInvalid("inputs_malformed", f"an output names at most {INPUT_RUNS_MAX} runs")
+    runs = []
+    for word in words:
+        match = _RUN.match(word)
+        if match is None:
+            raise EnvelopeInvalid("inputs_malformed", f"{word[:40]!r} is no run")
+        runs.append((match[1], int(match[2])))
+    return Inputs(number_of(decision, "inputs"), number_of(version, "inputs"), tuple(runs))

@@ -1,0 +1,92 @@
+"""Ed25519 keys: identity, enrolment check, and key files that only their owner can read."""
+
+import os
+from hashlib import sha256
+from pathlib import Path
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+PUBLIC_KEY_BYTES = 32
+KEY_ID_BYTES = 16
+
+_FIELD_PRIME = 2**255 - 19
+_LOW_ORDER_Y = frozenset(
+    (
+        0,
+        1,
+        _FIELD_PRIME - 1,
+        2707385501144840649318225287225658788936804267575313519463743609750303402022,
+        55188659117513257062467267217118295137698188065244968500265048394206261417927,
+    )
+)
+"""The y coordinates of the eight points of order 1, 2, 4 and 8 (two signs of x each for the last three)."""
+
+
+class KeyInvalid(ValueError):
+    """A public key that must not be enrolled, or a key file that must not be used."""
+
+
+def raw_public_key(key: Ed25519PrivateKey | Ed25519PublicKey) -> bytes:
+    """The 32 bytes of a public key (RFC 8032)."""
+    public = key.public_key() if isinstance(key, Ed25519PrivateKey) else key
+    return public.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+
+
+def key_id(public_key: bytes) -> str:
+    """The name of a key everywhere: the first 16 bytes of SHA-256 of its 32 raw bytes, in hex."""
+    return sha256(public_key).hexdigest()[: 2 * KEY_ID_BYTES]
+
+
+def check_public_key(public_key: bytes) -> Ed25519PublicKey:
+    """The key behind 32 raw bytes; `KeyInvalid` for another length, a y not below 2²⁵⁵−19, no point, or low order.
+
+    With a low-order key a signature can be made that holds for any message, and `cryptography` accepts such keys.
+    """
+    if len(public_key) != PUBLIC_KEY_BYTES:
+        raise KeyInvalid(f"an Ed25519 public key has 32 bytes, this one has {len(public_key)}")
+    y = int.from_bytes(public_key, "little") & (2**255 - 1)
+    if y >= _FIELD_PRIME:
+        raise KeyInvalid("the key is not in canonical form")
+    if y in _LOW_ORDER_Y:
+        raise KeyInvalid("the key is a point of low order: anybody could sign for it")
+    if not _is_on_curve(y):
+        raise KeyInvalid("the key is not a point of the curve")
+    return Ed25519PublicKey.from_public_bytes(public_key)
+
+
+def _is_on_curve(y: int) -> bool:
+    """Whether −x² + y² = 1 + d·x²·y² has a solution x for this y (RFC 8032 §5.1.3), by Euler's criterion."""
+    p = _FIELD_PRIME
+    d = -121665 * pow(121666, -1, p) % p
+    x_squared = (y * y - 1) * pow(d * y * y + 1, -1, p) % p
+    return x_squared == 0 or pow(x_squared, (p - 1) // 2, p) == 1
+
+
+def write_key(path: Path, key: Ed25519PrivateKey) -> None:
+    """Write a private key as PKCS #8 PEM, mode 0600 from its first byte; an existing file is never overwritten."""
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(pem)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_key(path: Path) -> Ed25519PrivateKey:
+    """Read a private key file; `KeyInvalid` says why it cannot be used (absent, readable by others, not Ed25519)."""
+    try:
+        mode = path.stat().st_mode & 0o777
+        pem = path.read_bytes()
+    except OSError as error:
+        raise KeyInvalid(f"cannot read the key file {path}: {error.strerror}") from None
+    if mode & 0o077:
+        raise KeyInvalid(f"the key file {path} can be read by others (mode {mode:04o}); run: chmod 600 {path}")
+    try:
+        key = serialization.load_pem_private_key(pem, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise KeyInvalid(f"{path} is not an unencrypted PEM private key") from None
+    if not isinstance(key, Ed25519PrivateKey):
+        raise KeyInvalid(f"{path} holds another kind of key; an Ed25519 key is needed")
+    return key

@@ -1,0 +1,95 @@
+"""Authors: a scribe counts and writes events under one source name, an author also seals them with its key."""
+
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from typing import NamedTuple
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from schemas.codec import Schema, encode, frame
+from schemas.envelope import Cause, Inputs, Record, causes_text, digest_of, inputs_text, statement, time_text
+from schemas.seal import seal_batch
+from schemas.words import Event, wire_name
+
+
+class Draft(NamedTuple):
+    """An event before it is written. Without an id it gets one made from its author's name and its number."""
+
+    topic: str
+    event: Event
+    subject: str
+    time_us: int
+    causes: tuple[Cause, ...] = ()
+    traceparent: str = ""
+    inputs: Inputs | None = None
+    id: str = ""
+
+
+class Written(NamedTuple):
+    """A record without its seal, its digest, and itself as the cause of what follows from it."""
+
+    record: Record
+    digest: bytes
+    cause: Cause
+
+
+class Scribe:
+    """Writes events of one source for one site. All of a record but its seal follows from the draft and the count.
+
+    `schemas` gives the published schema of each wire name, `sequences` the last number used in each topic. Whoever
+    reads the log knows both, so after a failed append a new scribe is made from what the log then says.
+    """
+
+    def __init__(
+        self, source: str, site: str, schemas: Mapping[str, Schema], sequences: Mapping[str, int] | None = None
+    ) -> None:
+        self.source = source
+        self.site = site
+        self.sequences = dict(sequences or {})
+        self._schemas = schemas
+
+    def write(self, draft: Draft, body: bytes | None = None) -> Written:
+        """The record of a draft; uses up the next number of its topic. `KeyError` if its schema is not published.
+
+        `body` is the event's Avro body, where it is encoded already.
+        """
+        topic, event, subject, time_us, causes, traceparent, inputs, chosen_id = draft
+        name = wire_name(type(event))
+        schema = self._schemas[name]
+        sequence = self.sequences.get(topic, 0) + 1
+        self.sequences[topic] = sequence
+        if body is None:
+            body = encode(event)
+        record = Record(
+            topic,
+            self.site,
+            frame(schema.schema_id, body),
+            chosen_id or event_id(self.source, topic, self.site, sequence),
+            name,
+            self.source,
+            time_text(time_us),
+            subject,
+            traceparent,
+            causes_text(causes),
+            str(sequence),
+            inputs_text(inputs) if inputs else "",
+            b"",
+        )
+        digest = digest_of(statement(record, schema.digest, sha256(body).hexdigest()))
+        return Written(record, digest, Cause(topic, self.source, sequence, digest.hex()))
+
+
+def seal_all(written: Sequence[Written], key: Ed25519PrivateKey) -> list[Record]:
+    """Seal what one scribe wrote, one batch a topic; topics in order of first occurrence, records in theirs."""
+    batches: dict[str, list[Written]] = {}
+    for each in written:
+        batches.setdefault(each.record.topic, []).append(each)
+    sealed = []
+    for batch in batches.values():
+        sealed += seal_batch([each.record for each in batch], [each.digest for each in batch], key)
+    return sealed
+
+
+def event_id(*parts: str | int) -> str:
+    """An id that follows from what it names: the first 16 bytes of SHA-256 over the parts, in hex."""
+    return sha256("/".join([str(part) for part in parts]).encode()).hexdigest()[:32]

@@ -1,0 +1,115 @@
+"""The course of one stage at one site: what it has read, what follows from it, and the journal that says so."""
+
+from dataclasses import dataclass, field
+from typing import Generic
+
+from schemas.admission import Refused
+from schemas.envelope import INPUT_RUNS_MAX, Inputs, inputs_of
+from schemas.events import EventRejected, InputsNoted
+from schemas.topics import HOME, REJECTS
+from schemas.words import Event
+from streams.author import Draft, Scribe, Written, event_id
+from streams.reader import Item
+from streams.stage import Heard, Output, Stage, State
+
+
+@dataclass
+class Course(Generic[State]):
+    """A stage at work at one site. `take` is pure but for this object: the same items give the same records.
+
+    `decision` counts the outputs so far; `runs` are the inputs read since the last one, as `qb_inputs` will tell them.
+    """
+
+    stage: Stage[State]
+    site: str
+    scribe: Scribe
+    state: State
+    decision: int = 0
+    time_us: int = 0
+    runs: list[tuple[str, int]] = field(default_factory=list)
+
+    def take(self, item: Item) -> list[Written]:
+        """Read one item and say what follows. The state afterwards has heard the input and the outputs."""
+        digest, outputs = self._decide(item)
+        self._hear_input(item)
+        written = [self._say(item, digest, index, output) for index, output in enumerate(outputs)]
+        if len(self.runs) >= INPUT_RUNS_MAX:
+            noted = Output(HOME[self.stage.role], InputsNoted(runs=len(self.runs)), self.site)
+            written.append(self._say(item, digest, len(outputs), noted))
+        return written
+
+    def relive(self, item: Item, outputs: list[Heard]) -> None:
+        """Read one item again, with the outputs that the log says followed from it."""
+        self._hear_input(item)
+        for heard in outputs:
+            self._hear_output(heard)
+
+    def _decide(self, item: Item) -> tuple[str, list[Output]]:
+        if isinstance(item, Refused):
+            return item.digest.hex(), self._reject(item)
+        if item.source == self.stage.source:
+            return item.digest, []
+        return item.digest, list(self.stage.decide(self.state, item._replace(time_us=self._time_with(item))))
+
+    def _reject(self, refused: Refused) -> list[Output]:
+        stored = refused.stored
+        if REJECTS.get(stored.topic) is not self.stage.role:
+            return []
+        event = EventRejected(
+            topic=stored.topic,
+            partition=stored.partition,
+            offset=stored.offset,
+            digest=refused.digest.hex(),
+            reason=refused.reason,
+            detail=refused.detail,
+        )
+        return [Output("deadletters", event, self.site)]
+
+    def _time_with(self, heard: Heard) -> int:
+        return max(self.time_us, heard.time_us)
+
+    def _hear_input(self, item: Item) -> None:
+        topic = item.stored.topic if isinstance(item, Refused) else item.cause.topic
+        if self.runs and self.runs[-1][0] == topic:
+            self.runs[-1] = (topic, self.runs[-1][1] + 1)
+        else:
+            self.runs.append((topic, 1))
+        if isinstance(item, Heard) and item.source != self.stage.source:
+            self.time_us = self._time_with(item)
+            self.state = self.stage.evolve(self.state, item._replace(time_us=self.time_us))
+
+    def _hear_output(self, heard: Heard) -> None:
+        self.decision += 1
+        self.runs.clear()
+        self.state = self.stage.evolve(self.state, heard)
+
+    def _say(self, item: Item, digest: str, index: int, output: Output) -> Written:
+        causes = (item.cause, *output.causes) if isinstance(item, Heard) else output.causes
+        draft = Draft(
+            output.topic,
+            output.event,
+            output.subject,
+            self.time_us,
+            causes,
+            item.traceparent if isinstance(item, Heard) else "",
+            Inputs(self.decision + 1, self.stage.version, tuple(self.runs)),
+            event_id(self.stage.source, digest, index),
+        )
+        written = self.scribe.write(draft)
+        self._hear_output(self.heard_of(written, output.event))
+        return written
+
+    def heard_of(self, written: Written, event: Event) -> Heard:
+        """An output as the stage itself hears it."""
+        return Heard(
+            event,
+            self.site,
+            self.stage.source,
+            self.stage.role.value,
+            "",
+            written.digest.hex(),
+            self.time_us,
+            written.cause,
+            written.record.traceparent,
+            inputs_of(written.record.inputs),
+        )

@@ -1,0 +1,92 @@
+"""The journal of a stage, which is the log itself: what the stage said, and in which order it had read its inputs."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+from schemas.topics import WRITERS
+from streams.log.port import ReadableLog
+from streams.reader import Bookmark, Item, Reader
+from streams.stage import AnyStage, Heard
+
+
+class JournalBroken(Exception):
+    """The journal of a stage does not fit the log; the message names the place."""
+
+
+class Step(NamedTuple):
+    """One input of a stage and the outputs that the log says followed from it."""
+
+    item: Item
+    outputs: list[Heard]
+
+
+def output_topics(stage: AnyStage) -> tuple[str, ...]:
+    """The topics that a stage may write to."""
+    return tuple(topic for topic, types in WRITERS.items() if any(stage.role in roles for roles in types.values()))
+
+
+async def outputs_of(
+    stage: AnyStage, log: ReadableLog, partition: int, roots: Mapping[str, bytes], since: Bookmark | None = None
+) -> dict[str, list[Heard]]:
+    """All that a stage said on one partition number, by site, in the order in which it was said; or all `since` then.
+
+    What the stage said before its key was revoked counts, so revocations are passed over here; who walks the journal
+    meets them in their place. Raises `JournalBroken` if a decision number is missing.
+    """
+    found: dict[str, list[Heard]] = {site: [] for site in roots}
+    reader = Reader(log, partition, ("governance", *output_topics(stage)), roots, heeds_causes=False)
+    for site in roots:
+        reader.admission(site).passes_over_revocations = True
+    if since:
+        await reader.resume(since)
+    while items := await reader.read():
+        for item in items:
+            if isinstance(item, Heard) and item.source == stage.source:
+                found[item.site].append(item)
+    for site, outputs in found.items():
+        outputs.sort(key=decision_of)
+        for before, output in pairwise(outputs):
+            if decision_of(output) != decision_of(before) + 1:
+                raise JournalBroken(f"{stage.source} at {site}: a decision is missing before {output.cause}")
+    return found
+
+
+def decision_of(output: Heard) -> int:
+    """The decision number of a stage's output; 0 for what no stage said."""
+    return output.inputs.decision if output.inputs else 0
+
+
+async def walk(
+    outputs: Sequence[Heard], reader: Reader, site: str, already_read: Sequence[tuple[str, int]] = ()
+) -> AsyncIterator[Step]:
+    """Read a stage's inputs again in the order its outputs tell; each with the outputs that followed from it.
+
+    `reader` reads the stage's input topics and stands, for this site, where the first output's runs begin, or after
+    `already_read` of them. Raises `JournalBroken` where the outputs tell another order than the log can give.
+    """
+    at, skipped = 0, _topics(already_read)
+    while at < len(outputs):
+        following = at + 1
+        while following < len(outputs) and not _runs(outputs[following]):
+            following += 1
+        topics = _topics(_runs(outputs[at]))
+        if topics[: len(skipped)] != skipped or len(topics) == len(skipped):
+            raise JournalBroken(f"decision {decision_of(outputs[at])} at {site} tells another order of inputs")
+        topics, skipped = topics[len(skipped) :], []
+        for number, topic in enumerate(topics, 1):
+            try:
+                item = await reader.take(topic, site)
+            except LookupError as error:
+                raise JournalBroken(f"decision {decision_of(outputs[at])}: {error}") from None
+            yield Step(item, list(outputs[at:following]) if number == len(topics) else [])
+        at = following
+
+
+def _topics(runs: Sequence[tuple[str, int]]) -> list[str]:
+    """The topic of each record of some runs, one after the other."""
+    return [topic for topic, count in runs for _ in range(count)]
+
+
+def _runs(output: Heard) -> tuple[tuple[str, int], ...]:
+    return output.inputs.runs if output.inputs else ()

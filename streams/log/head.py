@@ -1,0 +1,183 @@
+"""The head of the embedded log, kept outside its database: for each topic-partition how many records and their chain.
+
+    qpubus head 1 <log id> <generation> <lines>
+    intents 0 17 9f…e1
+    <SHA-256 of the above in hex>
+
+The file `head` holds two such texts in slots of one size and the newer one counts, so a write cut short costs nothing.
+It is written after each commit and before the acknowledgement. The memory is the same text in the user's state
+directory: it notices when the whole data directory, head included, is replaced by an older copy.
+"""
+
+import fcntl
+import os
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from hashlib import sha256
+from pathlib import Path
+from typing import NamedTuple
+
+from streams.log.port import LogCorrupt, LogError
+
+_BLOCK = 4_096
+_LINE_MAX = 64 + 6 + 14 + 64 + 4
+_READS_MAX = 5
+
+
+class Tip(NamedTuple):
+    """The end of a topic-partition: how many records it has and the chain of the last."""
+
+    size: int
+    chain: bytes
+
+
+Tips = Mapping[tuple[str, int], Tip]
+
+
+class Head(NamedTuple):
+    """The ends of all topic-partitions that hold records."""
+
+    log_id: str
+    generation: int
+    tips: Tips
+
+
+def sync_data(descriptor: int) -> None:
+    """Return when the written bytes of a file are on its medium."""
+    if sys.platform == "darwin":
+        fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+    else:
+        os.fdatasync(descriptor)
+
+
+def sync_directory(directory: Path) -> None:
+    """Return when the names of a directory are on its medium."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class Disk(NamedTuple):
+    """How the log reaches its medium: the SQLite VFS, and what writes and syncs the head. Tests hand in others."""
+
+    vfs: str | None = None
+    pwrite: Callable[[int, bytes, int], int] = os.pwrite
+    sync: Callable[[int], None] = sync_data
+
+
+DISK = Disk()
+
+
+def tip_line(topic: str, partition: int, tip: Tip) -> str:
+    """The line of a topic-partition."""
+    return f"{topic} {partition} {tip.size} {tip.chain.hex()}"
+
+
+def head_text(log_id: str, generation: int, lines: list[str]) -> bytes:
+    """A head as it is stored."""
+    text = "\n".join((f"qpubus head 1 {log_id} {generation} {len(lines)}", *lines, "")).encode()
+    return text + sha256(text).hexdigest().encode() + b"\n"
+
+
+def parse_head(data: bytes) -> Head | None:
+    """The head at the beginning of `data`; None if there is no whole one."""
+    first, _, rest = data.partition(b"\n")
+    words = first.split(b" ")
+    if words[:3] != [b"qpubus", b"head", b"1"] or len(words) != 6 or not (words[4].isdigit() and words[5].isdigit()):
+        return None
+    lines = rest.split(b"\n", int(words[5]) + 1) if int(words[5]) < len(rest) else []
+    if len(lines) != int(words[5]) + 2:
+        return None
+    text = b"".join(line + b"\n" for line in (first, *lines[:-2]))
+    if lines[-2] != sha256(text).hexdigest().encode():
+        return None
+    tips = {}
+    for line in lines[:-2]:
+        topic, partition, size, chain = line.decode().split(" ")
+        tips[topic, int(partition)] = Tip(int(size), bytes.fromhex(chain))
+    return Head(words[3].decode(), int(words[4]), tips)
+
+
+def slot_bytes(topic_partitions: int) -> int:
+    """The size of a slot that any head of so many topic-partitions fits in."""
+    return -(-(256 + topic_partitions * _LINE_MAX) // _BLOCK) * _BLOCK
+
+
+class HeadFile:
+    """The file `head`, open for writing by the one process that holds the log's lock."""
+
+    def __init__(self, path: Path, slot: int, disk: Disk) -> None:
+        """`slot` is the size of each of the two slots."""
+        self._slot = slot
+        self._disk = disk
+        self._descriptor = os.open(path, os.O_RDWR)
+
+    @staticmethod
+    def make(path: Path, slot: int, head: bytes) -> None:
+        """Put a new file in the place of any before it, both slots with the same head."""
+        fresh = path.with_name(path.name + ".new")
+        with fresh.open("wb") as file:
+            file.write(2 * head.ljust(slot, b"\n"))
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+        sync_directory(path.parent)
+
+    def write(self, generation: int, head: bytes) -> None:
+        """Store a head durably; `OSError` leaves the one before it in its slot."""
+        if self._disk.pwrite(self._descriptor, head, generation % 2 * self._slot) != len(head):
+            raise OSError("the head was written in part")
+        self._disk.sync(self._descriptor)
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
+def read_head(path: Path, log_id: str) -> Head:
+    """The newer of the heads in the file `head`; `LogCorrupt` if there is none of this log."""
+    for _ in range(_READS_MAX):  # whoever writes it may be half way through a slot, never through both
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            raise LogCorrupt(f"{path} is missing, so nothing shows where the log ended; restore it") from None
+        except OSError as error:
+            raise LogError(f"cannot read {path}: {error.strerror}") from None
+        half = len(data) // 2
+        heads = [head for part in (data[:half], data[half:]) if (head := parse_head(part)) and head.log_id == log_id]
+        if heads:
+            return max(heads, key=lambda head: head.generation)
+    raise LogCorrupt(f"{path} holds no whole head of this log, so nothing shows where the log ended; restore it")
+
+
+class Memory:
+    """What this user's account remembers of a log's head."""
+
+    def __init__(self, log_id: str) -> None:
+        """Find the place; there may be none, as for an account without a home."""
+        self.path: Path | None = None
+        with suppress(RuntimeError):
+            state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+            self.path = Path(state) / "qpubus" / "heads" / log_id
+
+    def read(self) -> Tips:
+        """What is remembered; nothing if there is no memory or it is not whole."""
+        if self.path is None:
+            return {}
+        try:
+            head = parse_head(self.path.read_bytes())
+        except OSError:
+            return {}
+        return head.tips if head and head.log_id == self.path.name else {}
+
+    def write(self, head: bytes) -> None:
+        """Remember a head. A memory that cannot be written is as good as none, and no reason to stop."""
+        if self.path is None:
+            return
+        with suppress(OSError):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            fresh = self.path.with_name(f"{self.path.name}.{os.getpid()}")
+            fresh.write_bytes(head)
+            fresh.replace(self.path)

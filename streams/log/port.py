@@ -1,0 +1,109 @@
+"""The port of the log: what every engine promises, in one interface."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from schemas.admission import Stored
+from schemas.envelope import Record, Stray
+
+
+class LogError(Exception):
+    """The log could not do what was asked; the message says what, where and what to do."""
+
+
+class AppendUnknown(LogError):
+    """Nobody can say whether an append took place; the author must read back before it writes again."""
+
+
+class LogCorrupt(LogError):
+    """Stored bytes are not those that were acknowledged."""
+
+
+class LogIncomplete(LogCorrupt):
+    """Acknowledged records are not there any more."""
+
+
+class Place(NamedTuple):
+    """Where a record lies."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+class Bare(NamedTuple):
+    """A record without what proves it. Key, value and time are empty for a stray record."""
+
+    offset: int
+    key: str
+    value: bytes
+    time: str
+
+
+class ReadableLog(Protocol):
+    """An append-only log of topics with one number of partitions, as its readers see it.
+
+    - Places count from 0 without being reused. A reader sees committed records only, in the order of their places.
+      Between two places there may be gaps (Kafka's transaction markers), so a reader goes on from the last place + 1.
+    - `append_time_us` is the engine's own, and unproven.
+    """
+
+    @property
+    def partitions(self) -> int:
+        """How many partitions each topic has."""
+        ...
+
+    async def read(self, topic: str, partition: int, offset: int, limit: int) -> list[Stored]:
+        """At most `limit` committed records from the first one at or after `offset`; an empty list at the end."""
+        ...
+
+    async def read_bare(self, topic: str, partition: int, offset: int, limit: int) -> list[Bare]:
+        """The same records as `read`, for who has verified them before: no proofs, no checks, half the time."""
+        ...
+
+    async def ends(self, partition: int) -> Mapping[str, int]:
+        """For each topic, the place that the next record of this partition number will get at the earliest."""
+        ...
+
+    async def wait(self, partition: int, ends: Mapping[str, int], timeout_s: float) -> None:
+        """Return as soon as any topic of the partition number has grown past `ends`, or after the time."""
+        ...
+
+    async def close(self) -> None:
+        """Give everything back; no append may be in flight."""
+        ...
+
+
+class Log(ReadableLog, Protocol):
+    """A log that its one holder also writes, keyed by site.
+
+    Further promises, the same for every engine:
+
+    - `append` is atomic: all its records or none, over all topics it names; when it returns they are durable and every
+      later `read` sees them. Records of one topic and partition get neighbouring places in the order given.
+    - After an error other than `AppendUnknown` nothing was appended.
+    """
+
+    async def append(self, records: Sequence[Record | Stray]) -> list[Place]:
+        """Append records, each to the partition of its key; their places in the order given."""
+        ...
+
+
+def partition_of(key: bytes, partitions: int) -> int:
+    """The partition of a key: murmur2 as Kafka's default partitioner reckons it, so that all clients agree."""
+    return (_murmur2(key) & 0x7FFFFFFF) % partitions
+
+
+def _murmur2(data: bytes) -> int:
+    """MurmurHash2, 32 bit, seed 0x9747b28c (Kafka's `org.apache.kafka.common.utils.Utils.murmur2`)."""
+    multiplier, mask = 0x5BD1E995, 0xFFFFFFFF
+    hash_ = 0x9747B28C ^ len(data)
+    whole = len(data) & ~3
+    for at in range(0, whole, 4):
+        word = int.from_bytes(data[at : at + 4], "little") * multiplier & mask
+        word = (word ^ word >> 24) * multiplier & mask
+        hash_ = (hash_ * multiplier & mask) ^ word
+    if tail := data[whole:]:
+        hash_ = (hash_ ^ int.from_bytes(tail, "little")) * multiplier & mask
+    hash_ = (hash_ ^ hash_ >> 13) * multiplier & mask
+    return hash_ ^ hash_ >> 15

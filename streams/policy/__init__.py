@@ -1,0 +1,12 @@
+"""Policy: admits, refuses, or asks a person; holds a job's money before it runs and settles it afterwards.
+
+An intent goes through these phases: declared → (waiting for a person →) admitted → finished, or → finished at any time
+by a refusal. In comes what agents declare, people grant and jobs use; out go IntentAdmitted, IntentRefused,
+ApprovalRequested and the budget's movements.
+"""
+
+from streams.policy.rules import Admit, Ask, Refuse, Verdict, Wish, judge
+from streams.policy.stage import POLICY
+from streams.policy.state import PolicyState
+
+__all__ = ["POLICY", "Admit", "Ask", "PolicyState", "Refuse", "Verdict", "Wish", "judge"]

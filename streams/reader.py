@@ -1,0 +1,193 @@
+"""A reader: verified events of some topics of one partition number, each after its causes."""
+
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from schemas.admission import Admission, Admitted, Refused, Stored
+from schemas.envelope import EnvelopeInvalid, Record, causes_of
+from streams.log.port import ReadableLog
+from streams.stage import Heard
+
+FETCH = 512
+"""Records fetched of a topic at a time."""
+
+Item = Heard | Refused
+
+
+@dataclass(frozen=True)
+class Bookmark:
+    """How far a reader has read: for each topic the next place, for each site the sequences and who is suspended."""
+
+    offsets: dict[str, int]
+    sequences: dict[str, dict[str, dict[str, int]]]
+    suspended: dict[str, list[tuple[str, str]]]
+
+
+class Reader:
+    """Reads topics of one partition number and judges each record for its site.
+
+    An event is held back until its causes in these topics have been read. One whose cause is not there up to the log's
+    end, as it stood when the event was fetched, is read all the same, and refused with `cause_absent`.
+
+    A record whose key is no site of `roots` counts as the first site's, so that one stage answers for it.
+    """
+
+    def __init__(
+        self,
+        log: ReadableLog,
+        partition: int,
+        topics: Sequence[str],
+        roots: Mapping[str, bytes],
+        *,
+        heeds_causes: bool = True,
+    ) -> None:
+        """`roots` gives the root public key of each site on this partition number.
+
+        Without `heeds_causes` nothing is held back: for whoever looks for one author's events and asks no more.
+        """
+        self._log = log
+        self._partition = partition
+        self._topics = tuple(topics)
+        self._home = min(roots)
+        self._offsets = dict.fromkeys(self._topics, 0)
+        self._fetched: dict[str, deque[Stored]] = {topic: deque() for topic in self._topics}
+        self._awaited = frozenset(self._topics) if heeds_causes else frozenset()
+        self._admissions = {site: Admission(root, site, topics=self._awaited) for site, root in roots.items()}
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """The sites whose records are judged."""
+        return tuple(self._admissions)
+
+    def admission(self, site: str) -> Admission:
+        """What has been read of a site's keys, schemas and sequences."""
+        return self._admissions[site]
+
+    def site_of(self, stored: Stored) -> str:
+        """The site that a record counts for."""
+        key = stored.record.key if isinstance(stored.record, Record) else (stored.record.key or b"").decode("latin-1")
+        return key if key in self._admissions else self._home
+
+    def bookmark(self) -> Bookmark:
+        """Where this reader stands, for another one to go on from."""
+        offsets = {
+            topic: self._fetched[topic][0].offset if self._fetched[topic] else offset
+            for topic, offset in self._offsets.items()
+        }
+        sequences: dict[str, dict[str, dict[str, int]]] = {}
+        for site, admission in self._admissions.items():
+            by_topic = sequences[site] = {}
+            for (source, topic), last in admission.sequences.items():
+                by_topic.setdefault(topic, {})[source] = last
+        suspended = {site: sorted(admission.suspended) for site, admission in self._admissions.items()}
+        return Bookmark(offsets, sequences, suspended)
+
+    async def resume(self, bookmark: Bookmark) -> None:
+        """Stand where another reader of the same topics stood: its counts are taken over, governance is read again."""
+        for site, admission in self._admissions.items():
+            by_topic = bookmark.sequences.get(site, {})
+            for topic, sources in by_topic.items():
+                if topic != "governance":
+                    admission.sequences.update({(source, topic): last for source, last in sources.items()})
+        end = bookmark.offsets.get("governance", 0)
+        while self._offsets.get("governance", end) < end and await self._fetch_topic("governance"):
+            fetched = self._fetched["governance"]
+            known = [fetched.popleft() for _ in range(len(fetched)) if fetched[0].offset < end]
+            deque(self._judge(known), maxlen=0)
+        for site, admission in self._admissions.items():
+            admission.suspended = {(source, topic) for source, topic in bookmark.suspended.get(site, [])}
+        self._offsets.update({topic: bookmark.offsets.get(topic, 0) for topic in self._topics if topic != "governance"})
+
+    async def read(self, limit: int = FETCH) -> list[Item]:
+        """At most `limit` further items; none if nothing new can be read now."""
+        items: list[Item] = []
+        while len(items) < limit:
+            await self._fetch()
+            before = len(items)
+            for topic in self._topics:
+                ready = self._ready(topic, limit - len(items))
+                items.extend(self._judge(ready))
+                if len(items) >= limit:
+                    break
+            if len(items) == before:
+                stuck = next((topic for topic in self._topics if self._fetched[topic]), None)
+                if stuck is None:
+                    break
+                items.extend(self._judge([self._fetched[stuck].popleft()]))
+        return items
+
+    async def take(self, topic: str, site: str) -> Item:
+        """The next item of one topic and site, whatever its causes; for replaying a journal. `LookupError` at the end.
+
+        Records of other sites in between are put aside for them: replay one site after the other, then `read` on.
+        """
+        aside: deque[Stored] = deque()
+        while True:
+            waiting = self._fetched[topic]
+            while waiting:
+                stored = waiting.popleft()
+                if self.site_of(stored) == site:
+                    waiting.extendleft(reversed(aside))
+                    return next(self._judge([stored]))
+                aside.append(stored)
+            if not await self._fetch_topic(topic):
+                self._fetched[topic].extendleft(reversed(aside))
+                raise LookupError(f"the journal of {site} names more records of {topic} than there are")
+
+    async def _fetch(self) -> None:
+        for topic in self._topics:
+            if not self._fetched[topic]:
+                await self._fetch_topic(topic)
+
+    async def _fetch_topic(self, topic: str) -> bool:
+        records = await self._log.read(topic, self._partition, self._offsets[topic], FETCH)
+        if records:
+            self._offsets[topic] = records[-1].offset + 1
+            self._fetched[topic].extend(records)
+        return bool(records)
+
+    def _ready(self, topic: str, limit: int) -> list[Stored]:
+        """Take the records from the head of a topic that wait for nothing in another topic."""
+        fetched = self._fetched[topic]
+        ready: list[Stored] = []
+        while fetched and len(ready) < limit and not self._is_held_back(fetched[0]):
+            ready.append(fetched.popleft())
+        return ready
+
+    def _is_held_back(self, stored: Stored) -> bool:
+        record = stored.record
+        if not isinstance(record, Record) or not record.causes:
+            return False
+        try:
+            causes = causes_of(record.causes)
+        except EnvelopeInvalid:
+            return False
+        sequences = self._admissions[self.site_of(stored)].sequences
+        return any(
+            cause.topic != record.topic
+            and cause.topic in self._awaited
+            and sequences.get((cause.source, cause.topic), 0) < cause.sequence
+            for cause in causes
+        )
+
+    def _judge(self, records: Sequence[Stored]) -> Iterator[Item]:
+        for site, neighbours in groupby(records, key=self.site_of):
+            for verdict in self._admissions[site].admit(list(neighbours)):
+                yield self._hear(verdict, site) if isinstance(verdict, Admitted) else verdict
+
+    def _hear(self, admitted: Admitted, site: str) -> Heard:
+        record = admitted.stored.record
+        return Heard(
+            admitted.event,
+            site,
+            admitted.source,
+            admitted.role,
+            admitted.key_id,
+            admitted.digest.hex(),
+            admitted.time_us,
+            admitted.cause,
+            record.traceparent if isinstance(record, Record) else "",
+            admitted.inputs,
+        )

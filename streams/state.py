@@ -1,0 +1,42 @@
+"""State of stages and views: immutable tables that print to canonical JSON and read back."""
+
+from typing import Annotated, Any, TypeVar
+
+from immutables import Map
+from pydantic import GetCoreSchemaHandler, TypeAdapter
+from pydantic_core import CoreSchema, core_schema
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+State = TypeVar("State")
+
+__all__ = ["Map", "Table", "state_bytes", "state_from"]
+
+
+class _MapOfPydantic:
+    """Lets pydantic read an `immutables.Map` from a JSON object and write it with sorted keys."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        plain = handler.generate_schema(dict.__class_getitem__(source.__args__))
+        return core_schema.no_info_after_validator_function(
+            Map,
+            plain,
+            serialization=core_schema.plain_serializer_function_ser_schema(
+                lambda table: dict(sorted(table.items())), return_schema=plain
+            ),
+        )
+
+
+Table = Annotated[Map[Key, Value], _MapOfPydantic]
+"""An immutable table. `table.set(key, value)` and `table.delete(key)` give a new one in O(log n)."""
+
+
+def state_bytes(state_type: type[State], state: State) -> bytes:
+    """A state as JSON: the same state always gives the same bytes, whatever the order in which it came about."""
+    return TypeAdapter(state_type).dump_json(state)
+
+
+def state_from(state_type: type[State], text: bytes) -> State:
+    """The state that `state_bytes` wrote; `pydantic.ValidationError` if it is of another shape."""
+    return TypeAdapter(state_type).validate_json(text)
