@@ -190,7 +190,7 @@ class Sandbox(Party):
         job = self._jobs[planned.job_id]
         try:
             program = self._program(job.manifest, planned)
-            answer = await self._enclosure.run(program, orjson.dumps(self._document(job)))
+            answer = await self._enclosure.run(program, orjson.dumps(program_document(job, self._artifacts)))
             output = ProgramOutput.model_validate(answer.document)
             content = orjson.dumps(answer.document, option=orjson.OPT_SORT_KEYS)
             digest = self._artifacts.put(content)
@@ -225,21 +225,6 @@ class Sandbox(Party):
             raise ProgramFailed("program_not_approved", f"the manifest names no such program for {planned.kind}")
         return self._artifacts.get(planned.program_digest)
 
-    def _document(self, job: SandboxJob) -> dict[str, Any]:
-        """What a program is given: the JSON documents among the artefacts by name, parameters, loop, history."""
-        manifest = job.manifest
-        documents = {
-            name.removesuffix(".json"): _json(name, self._artifacts.get(digest))
-            for name, digest in manifest.artifacts.items()
-            if name.endswith(".json") and name.removesuffix(".json") not in RESERVED_INPUTS
-        }
-        loop = manifest.loop
-        return documents | {
-            "parameters": {name: _whole(value) for name, value in manifest.parameters.items()},
-            "loop": {"iterations_max": loop.iterations_max, "convergence": loop.convergence} if loop else {},
-            "history": job.history(),
-        }
-
     def _failed(self, planned: StepPlanned, reason: str, message: str) -> StepFailed:
         return StepFailed(
             job_id=planned.job_id,
@@ -248,6 +233,22 @@ class Sandbox(Party):
             message=message,
             classical_time_us=self._step_us or 0,
         )
+
+
+def program_document(job: SandboxJob, artifacts: ArtifactStore) -> dict[str, Any]:
+    """What a program is given: the JSON documents among the artefacts by name, parameters, loop, history."""
+    manifest = job.manifest
+    documents = {
+        name.removesuffix(".json"): _json(name, artifacts.get(digest))
+        for name, digest in manifest.artifacts.items()
+        if name.endswith(".json") and name.removesuffix(".json") not in RESERVED_INPUTS
+    }
+    loop = manifest.loop
+    return documents | {
+        "parameters": {name: _whole(value) for name, value in manifest.parameters.items()},
+        "loop": {"iterations_max": loop.iterations_max, "convergence": loop.convergence} if loop else {},
+        "history": job.history(),
+    }
 
 
 def _json(name: str, content: bytes) -> Any:

@@ -24,7 +24,7 @@ def show_approval(job: Job, store: ArtifactStore, *, with_programs: bool = False
     show.facts(_facts(job, approval, manifest))
     for at, (template, digest) in enumerate(zip(manifest.quantum.templates(), statement.template_digests, strict=True)):
         show.say(f"\ncircuit {at}: {show.printable(template.name)}, SHA-256 {digest}")
-        show.say(_indented(_ranges(template)) + _indented(circuit_text(template.circuit)))
+        show.say((_indented(_ranges(template)) + _indented(circuit_text(template.circuit))).rstrip())
     show.say("\nprograms")
     for (kind, name), digest in zip(_programs(manifest), _program_digests(manifest, approval), strict=True):
         show.say(f"  {kind}: {show.printable(name)}, SHA-256 {digest}")
@@ -52,7 +52,7 @@ def _facts(job: Job, approval: Approval, manifest: Manifest) -> list[tuple[str, 
         ("data", manifest.data_class),
         ("shots at most", f"{statement.shots:,}, {manifest.quantum.shots:,} a circuit unless a program says otherwise"),
         ("iterations at most", str(manifest.loop.iterations_max) if manifest.loop else ""),
-        ("price at most", show.usd(statement.price_ceiling_microusd)),
+        ("price at most", show.usd(statement.price_ceiling_microusd, exact=True)),
         ("device", show.printable(", ".join(filter(None, wanted)) or "any that policy lets it run on")),
         ("needs you because", show.printable(approval.message)),
         ("rule", show.printable(approval.rule)),

@@ -4,7 +4,6 @@ import base64
 import binascii
 import os
 from collections.abc import Mapping
-from importlib.metadata import version
 from typing import Any, TypeVar
 
 from agents import replies
@@ -46,7 +45,6 @@ def gateway_calls(machine: Machine) -> Mapping[str, Call]:
         return {
             "site": machine.site,
             "pid": os.getpid(),
-            "version": version("qpubus"),
             "devices": sorted(machine.fleet),
             "time_us": machine.clock.now_us(),
         }

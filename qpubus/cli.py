@@ -20,11 +20,11 @@ EXIT_INTERRUPTED = 130
 UsageError.exit_code = EXIT_USAGE  # typer's own 2 is taken: `audit verify` says "tampered" with it
 
 COMMANDS = {
-    "demo": ("demo", "Run the main job, from an agent's signed intent to a verified result."),
+    "demo": ("demo", "Run the main job, start to end."),
     "init": ("bus", "Found a site in a new data directory."),
     "up": ("bus", "Run the bus: stages, devices, gateway."),
     "submit": ("submit", "Declare a job."),
-    "quote": ("submit", "What a job would cost and where it would run; nothing is reserved."),
+    "quote": ("submit", "Say what a job would cost; nothing is reserved."),
     "withdraw": ("submit", "Take a job back."),
     "jobs": ("jobs", "List jobs."),
     "job": ("jobs", "Show where a job stands, and why."),

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from replay.reproduce import reproduction
-
 from agents.approver import Approver
 from agents.client import RequestingAgent, h2_documents, h2_manifest
 from agents.clock import VirtualClock
+from agents.devices.seeds import named_seed
 from agents.party import Party
 from agents.replies import Refused
 from agents.workloads.vqe import exact_energy_hartree
@@ -24,15 +23,20 @@ from projections.jobs import JOBS
 from projections.kpis import KPIS
 from projections.scorecard import scorecard
 from qpubus.bus import Part, run_until_quiet, run_virtual
+from qpubus.keyfile import read_key
 from qpubus.place import Place
 from qpubus.problem import Problem
 from qpubus.wiring import Founding, Machine, found, open_machine
 from replay.audit import verify
+from replay.reproduce import last_program_in, reproduce
+from replay.stored import stored_job
 from replay.verdict import Audit
-from schemas.events import Observable, ReproductionMeasured
-from schemas.keys import read_key
+from schemas.events import Observable
+from schemas.topics import TOPICS
 from streams.author import Draft
 from streams.log.reading import DATABASE
+from streams.reader import Reader
+from streams.stage import Heard
 
 SITE = "demo-lab"
 AGENT = "agent:cowork:user-42"
@@ -45,19 +49,21 @@ MICROUSD = 1_000_000
 
 Consent = Callable[[Machine, Job], Awaitable[bool]]
 """Asked whether the approver's key may sign for a job that waits; the demo itself says yes."""
+Look = Callable[[Machine], Awaitable[None]]
+"""Called once in each round of the parts; it may read and changes nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Watch:
     """A part that does nothing but call `look` once in each round, for a progress bar."""
 
-    look: Callable[[Machine], None]
+    look: Look
     machine: Machine
     name: str = "watch"
 
     async def step(self) -> bool:
         """Look, and never claim to have worked."""
-        self.look(self.machine)
+        await self.look(self.machine)
         return False
 
     def next_due_us(self) -> int | None:
@@ -66,7 +72,7 @@ class Watch:
 
 
 async def run_demo(
-    directory: Path, seed: int, consent: Consent | None = None, look: Callable[[Machine], None] = lambda _: None
+    directory: Path, seed: int, consent: Consent | None = None, look: Look | None = None
 ) -> dict[str, Any]:
     """Run the main job in `directory` (made if missing) to its end; the object that `qpubus demo --json` prints.
 
@@ -77,7 +83,7 @@ async def run_demo(
         await found(place, Founding(SITE, AGENT, APPROVER, "virtual", EPOCH_US, seed, BUDGET_MICROUSD))
     async with open_machine(place) as machine:
         job = await _run_job(machine, seed, consent, look)
-        await _reproduce(machine, job)
+        await _reproduce(machine, job, seed)
         views = machine.views
         job, kpis = views[JOBS].jobs[job.job_id], scorecard(views[KPIS])
         assurance = views[JOBS].assurance(job)
@@ -92,10 +98,12 @@ async def run_demo(
     }
 
 
-async def _run_job(machine: Machine, seed: int, consent: Consent | None, look: Callable[[Machine], None]) -> Job:
+async def _run_job(machine: Machine, seed: int, consent: Consent | None, look: Look | None) -> Job:
     if not isinstance(machine.clock, VirtualClock):
         raise Problem(f"{machine.place.directory} is no demo's", "Name another directory: qpubus demo --data DIR")
-    parts: list[Part] = [*(machine.part(name) for name in machine.names), Watch(look, machine)]
+    parts: list[Part] = [machine.part(name) for name in machine.names]
+    if look:
+        parts.append(Watch(look, machine))
     clock = machine.clock
     manifest = h2_manifest(f"h2-vqe-{seed}", AGENT, SITE, seed)
     await run_virtual(parts, machine.clock, lambda: len(machine.views[DEVICES].devices) == len(machine.fleet))
@@ -123,11 +131,18 @@ def _held(reply: object) -> None:
         raise Problem(f"the gateway refused: {reply.message} ({reply.code})", "Name another directory with --data.")
 
 
-async def _reproduce(machine: Machine, job: Job) -> None:
+async def _reproduce(machine: Machine, job: Job, seed: int) -> None:
     """Let the auditor run a finished job again and put down what came of it, once."""
     if job.result is None or job.job_id in machine.views[KPIS].reproductions:
         return
-    measured: ReproductionMeasured = await reproduction(machine.log, machine.root_public_key, machine.artifacts, job)
+    reader = Reader(machine.log, machine.partition, TOPICS, {machine.site: machine.root_public_key})
+    heard: list[Heard] = []
+    while items := await reader.read():
+        heard += (item for item in items if isinstance(item, Heard))
+    stored = stored_job(job.job_id, heard)
+    program = last_program_in(machine.enclosure, stored, machine.artifacts)
+    fresh_seed = named_seed(seed, "reproduction") >> 2  # a seed on the log has 62 bits
+    measured = (await reproduce(stored, machine.artifacts, fresh_seed, program)).event(job.job_id)
     auditor = Party(machine.membership(AUDITOR), machine.log, machine.clock)
     await auditor.say(Draft("results", measured, job.job_id, machine.clock.now_us()))
     views = machine.part("views")

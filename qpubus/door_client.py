@@ -12,6 +12,7 @@ from qpubus.problem import Problem
 
 TIMEOUT_S = 120.0
 """A dry run compiles for every device, on a busy machine."""
+NOT_RUNNING = "not_running"
 
 
 def ask(directory: Path, call: str, arguments: BaseModel | None = None) -> dict[str, Any]:
@@ -34,8 +35,10 @@ def is_running(directory: Path) -> bool:
     """Whether somebody answers at the door."""
     try:
         ask(directory, "status")
-    except Problem:
-        return False
+    except Problem as problem:
+        if problem.code == NOT_RUNNING:
+            return False
+        raise
     return True
 
 
@@ -47,7 +50,7 @@ def _exchange(directory: Path, line: bytes) -> dict[str, Any]:
                 connected.connect(path)
         except (FileNotFoundError, ConnectionRefusedError):
             raise Problem(
-                f"no bus is running on {directory}", f"Start one: qpubus up --data {directory}", code="not_running"
+                f"no bus is running on {directory}", f"Start one: qpubus up --data {directory}", code=NOT_RUNNING
             ) from None
         except OSError as error:
             raise Problem(f"the bus on {directory} cannot be reached: {error.strerror or error}") from None

@@ -7,6 +7,7 @@ from typing import Literal
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from qpubus.keyfile import write_key
 from schemas.admission import ROOT_SOURCE
 from schemas.codec import own_schemas
 from schemas.events import (
@@ -18,7 +19,7 @@ from schemas.events import (
     SchemaPublished,
     SiteFounded,
 )
-from schemas.keys import key_id, raw_public_key, write_key
+from schemas.keys import key_id, raw_public_key
 from schemas.topics import Role
 from schemas.words import Event
 from streams.author import Draft, Scribe, seal_all

@@ -31,9 +31,11 @@ def _escaped(character: str) -> str:
     return character.encode("ascii", "backslashreplace").decode()
 
 
-def usd(microusd: int) -> str:
-    """Micro-dollars in dollars: two places, or as many as it takes."""
+def usd(microusd: int, *, exact: bool = False) -> str:
+    """Micro-dollars in dollars: to the cent from one dollar on unless it must be `exact`, else to the last place."""
     dollars, rest = divmod(abs(microusd), 1_000_000)
+    if dollars and not exact:
+        dollars, rest = divmod(round(abs(microusd), -4), 1_000_000)
     places = f"{rest:06d}".rstrip("0").ljust(2, "0")
     return f"{'-' if microusd < 0 else ''}${dollars:,}.{places}"
 
@@ -45,6 +47,8 @@ def utc(time_us: int) -> str:
 
 def duration(us: int) -> str:
     """A length of time in the units that people would use."""
+    if us == 0:
+        return "none"
     if us < 1_000:
         return f"{us} µs"
     if us < 1_000_000:

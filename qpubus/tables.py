@@ -20,4 +20,8 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence
     for row in rows:
         drawn.add_row(*(Text(printable(cell)) for cell in row))
     width = None if is_terminal() else _PIPE_WIDTH
-    Console(file=sys.stdout, width=width, markup=False, highlight=False, emoji=False).print(drawn)
+    console = Console(file=sys.stdout, width=width, markup=False, highlight=False, emoji=False)
+    with console.capture() as captured:
+        console.print(drawn)
+    for line in captured.get().splitlines():
+        print(line.rstrip())

@@ -19,11 +19,12 @@ from projections.runner import Runner
 from projections.views import Views
 from qpubus.bus import Part
 from qpubus.founding import default_policy, found_site, make_keys, members
+from qpubus.keyfile import read_key
 from qpubus.place import Place
 from qpubus.problem import Problem
 from schemas.admission import ROOT_SOURCE
 from schemas.events import SiteFounded
-from schemas.keys import raw_public_key, read_key
+from schemas.keys import raw_public_key
 from schemas.topics import TOPICS
 from streams.guard import GUARD
 from streams.log.embedded import EmbeddedLog, create
@@ -105,7 +106,7 @@ class Machine:
         self.fleet = open_fleet(place.devices, home.founded.seed)
         self.partition = partition_of(site.encode(), log.partitions)
         self.is_virtual = isinstance(clock, VirtualClock)
-        self._enclosure = Enclosure()
+        self.enclosure = Enclosure()
         self._key_files = {each.source: each.key_file for each in members(tuple(self.fleet), "", "")}
         self._parts: dict[str, Part] = {}
         self._makers: dict[str, Callable[[], Part]] = {
@@ -174,7 +175,7 @@ class Machine:
     def _sandbox(self) -> Sandbox:
         step_us = VIRTUAL_STEP_US if self.is_virtual else None
         membership = self.membership(SANDBOX)
-        return Sandbox(membership, self.log, self.clock, self.artifacts, self._enclosure, step_us=step_us)
+        return Sandbox(membership, self.log, self.clock, self.artifacts, self.enclosure, step_us=step_us)
 
 
 @asynccontextmanager

@@ -1,10 +1,10 @@
-"""`replay rebuild`: states of stages and views made anew from the log alone, and compared byte by byte with the saved ones.
+"""`replay rebuild`: states of stages and views made anew from the log alone, compared byte by byte with the saved ones.
 
 What was saved stands for a place on the log, so it is rebuilt up to that place. Nothing saved is evidence; one that
 differs can be removed, and is then made from the log.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -13,10 +13,10 @@ from replay.stages import STAGES
 from schemas.admission import Stored
 from streams.course import Course
 from streams.journal import JournalBroken, decision_of, outputs_of, walk
-from streams.log.port import ReadableLog, partition_of
+from streams.log.port import Bare, ReadableLog, partition_of
 from streams.reader import Bookmark, Reader
 from streams.saves import SavedCourse, Whose, load
-from streams.stage import AnyStage
+from streams.stage import AnyStage, Heard
 from streams.state import state_bytes
 from streams.worker import new_course
 
@@ -53,11 +53,12 @@ async def _states(
 ) -> list[Rebuilt]:
     name = stage.role.value
     saved = load(folder / f"{name}-{partition}.json", Whose(stage, roots))
+    said = await outputs_of(stage, log, partition, roots)
+    reader = Reader(log, partition, stage.inputs, roots)
     rebuilt = []
-    for site in roots:
-        course = saved.courses[site] if saved else None
+    for site, outputs in said.items():
         try:
-            state = await _state(stage, log, partition, roots, site, course)
+            state = await _state(stage, reader, site, outputs, saved.courses[site] if saved else None)
         except (JournalBroken, LookupError) as error:
             rebuilt.append(Rebuilt(name, site, "differs", 0, str(error)))
             continue
@@ -67,13 +68,11 @@ async def _states(
 
 
 async def _state(
-    stage: AnyStage, log: ReadableLog, partition: int, roots: Mapping[str, bytes], site: str, saved: SavedCourse | None
+    stage: AnyStage, reader: Reader, site: str, outputs: Sequence[Heard], saved: SavedCourse | None
 ) -> Any:
     """The state of a stage where a saved course stands, or else after its last output."""
-    outputs = (await outputs_of(stage, log, partition, roots))[site]
     if saved:
         outputs = [output for output in outputs if decision_of(output) <= saved.decision]
-    reader = Reader(log, partition, stage.inputs, roots)
     course: Course[Any] = new_course(stage, site, reader)
     async for step in walk(outputs, reader, site):
         course.relive(step.item, step.outputs)
@@ -124,6 +123,10 @@ class UpTo:
     async def read(self, topic: str, partition: int, offset: int, limit: int) -> list[Stored]:
         found = await self._log.read(topic, partition, offset, limit)
         return [stored for stored in found if stored.offset < self._ends.get(topic, 0)]
+
+    async def read_bare(self, topic: str, partition: int, offset: int, limit: int) -> list[Bare]:
+        left = self._ends.get(topic, 0) - offset
+        return await self._log.read_bare(topic, partition, offset, min(limit, left)) if left > 0 else []
 
     async def ends(self, partition: int) -> Mapping[str, int]:
         ends = await self._log.ends(partition)

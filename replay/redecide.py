@@ -24,7 +24,7 @@ _PROGRESS_EVERY = 256
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A decision that comes out otherwise today: where it stands, and which parts of it differ, as they stand and as made again."""
+    """A decision that comes out otherwise today: where it stands, and its parts as they stand and as made again."""
 
     stage: str
     site: str
@@ -34,7 +34,7 @@ class Difference:
 
     def __str__(self) -> str:
         parts = "; ".join(
-            f"{name}: {stood[:120]!r} stands there, {again[:120]!r} was decided" for name, stood, again in self.parts
+            f"{name} is {stood[:120]!r} and would be {again[:120]!r}" for name, stood, again in self.parts
         )
         return f"{self.stage} at {self.site}, decision {self.decision} ({self.place}): {parts}"
 
@@ -65,8 +65,7 @@ async def redecide(
         for stage in stages if sites else ():
             said = await _outputs(stage, log, partition, sites, result)
             for site, outputs in said.items():
-                again = _Again(stage, log, partition, sites, site)
-                await again.run(outputs, result, progress)
+                await _Again(stage, log, partition, sites, site).run(outputs, result, progress)
     return result
 
 
@@ -90,11 +89,18 @@ class _Again:
         self._reader = Reader(log, partition, stage.inputs, roots)
         self._course: Course[object] = new_course(stage, site, self._reader)
 
+    def _begins(self, outputs: list[Heard], result: Redecision) -> bool:
+        if not outputs or decision_of(outputs[0]) == 1:
+            return True
+        place = f"decision 1 is missing before {outputs[0].cause}"
+        result.differences.append(Difference(self._stage.source, self._site, 1, place, ()))
+        return False
+
     async def run(self, outputs: list[Heard], result: Redecision, progress: Progress | None) -> None:
         name, done = self._stage.source, 0
+        if not self._begins(outputs, result):
+            return
         try:
-            if outputs and decision_of(outputs[0]) != 1:
-                raise JournalBroken(f"decision 1 is missing before {outputs[0].cause}")
             async for step in walk(outputs, self._reader, self._site):
                 for stood, again in zip_longest(step.outputs, self._course.take(step.item)):
                     if stood is None or again is None or stood.digest != again.digest.hex():
@@ -139,8 +145,8 @@ def _parts(stood: Record | None, again: Record | None) -> Iterator[tuple[str, st
         return
     for name, one, other in zip(("topic", "key", "body", *HEADERS[2:11]), stood, again, strict=False):
         if one != other:
-            yield name, _text(one), _text(other)
-
-
-def _text(part: str | bytes) -> str:
-    return part.hex() if isinstance(part, bytes) else part
+            yield (
+                name,
+                one.hex() if isinstance(one, bytes) else str(one),
+                other.hex() if isinstance(other, bytes) else str(other),
+            )

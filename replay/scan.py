@@ -11,7 +11,7 @@ from schemas.admission import Admission, Admitted, Refused, Stored
 from schemas.envelope import Cause, Record
 from schemas.events import EventRejected, IntentDeclared, KeyEnrolled, KeyRevoked
 
-_KEPT = (EventRejected, IntentDeclared, KeyEnrolled, KeyRevoked)
+_KEPT = frozenset({EventRejected, IntentDeclared, KeyEnrolled, KeyRevoked})
 
 
 class Rejection(NamedTuple):
@@ -65,7 +65,7 @@ class SiteScan:
                         self._await(cause, stored)
             if inputs is not None:
                 self.journals.note(verdict)
-            if isinstance(event, _KEPT):
+            if type(event) in _KEPT:
                 self._keep(event, verdict)
         self.sizes[records[0].topic] += len(records)
 

@@ -14,7 +14,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from schemas.avro_text import avro_text
 from schemas.codec import (
-    FRAME_BYTES,
     VALUE_BYTES_MAX,
     Schema,
     Undecodable,
@@ -115,8 +114,8 @@ class EnrolledKey:
     revoked: bool = False
 
 
-Sealed = tuple[EnrolledKey, Schema, bytes]
-"""What is known of a record whose seal holds: the key, the schema and the digest."""
+Sealed = tuple[EnrolledKey, Schema, bytes, bytes]
+"""What is known of a record whose seal holds: the key, the schema, the digest, and the body to be decoded."""
 
 
 @dataclass
@@ -137,7 +136,7 @@ class Admission:
     accepted_gaps: set[tuple[str, str, int]] = field(default_factory=set)
     passes_over_revocations: bool = False
     signatures: int = 0
-    _held: tuple[bytes, int, bytes] | None = None
+    _held: tuple[bytes, int, bytes | None] | None = None
 
     def __post_init__(self) -> None:
         """Enrol the root key; know the schema of SchemaPublished, which is number 1 for ever."""
@@ -157,75 +156,127 @@ class Admission:
         at = 0
         while at < len(records):
             group = records[at : _batch_end(records, at)]
-            checked = self._check_seals(group)
-            events = self._decode_ahead(group, checked)
-            for stored, sealed, event in zip(group, checked, events, strict=True):
-                yield self._judge(stored, sealed, event)
+            try:
+                sealed = self._check_seals(group)
+                believed = self._believe(group, sealed, self._following(group))
+            except (EnvelopeInvalid, Undecodable):
+                for stored in group:
+                    yield self._judge(stored)
+            else:
+                for admitted in believed:
+                    yield self._take_in(admitted)
             at += len(group)
 
-    def _judge(self, stored: Stored, sealed: Sealed | EnvelopeInvalid, event: Event | None) -> Admitted | Refused:
-        record = stored.record
-        if isinstance(sealed, EnvelopeInvalid) or isinstance(record, Stray):
-            error = sealed if isinstance(sealed, EnvelopeInvalid) else EnvelopeInvalid("stray", "")
-            return Refused(stored, error.reason, str(error), raw_digest(record))
+    def _judge(self, stored: Stored) -> Admitted | Refused:
+        """Judge a record alone, as the neighbours it came with do not all hold."""
+        record, digest, source = stored.record, b"", ""
         try:
-            return self._believe(stored, record, sealed, event)
+            [sealed] = self._check_seals([stored])
+            if isinstance(record, Stray):
+                raise why_stray(record)
+            digest, source = sealed[2], record.source
+            sequence = self._count(record, sealed[0])
+            [admitted] = self._believe([stored], [sealed], [sequence])
         except EnvelopeInvalid as error:
-            return Refused(stored, error.reason, str(error), sealed[2], record.source)
+            return Refused(stored, error.reason, str(error), digest or raw_digest(record), source)
         except Undecodable as error:
-            return Refused(stored, "body_undecodable", str(error), sealed[2], record.source)
+            reason = "body_undecodable" if digest else "frame_malformed"
+            return Refused(stored, reason, str(error), digest or raw_digest(record), source)
+        return self._take_in(admitted)
 
-    def _believe(self, stored: Stored, record: Record, sealed: Sealed, event: Event | None) -> Admitted:
-        key, schema, digest = sealed
+    def _take_in(self, admitted: Admitted) -> Admitted | Refused:
+        """Let an event count from the next record on."""
+        topic = admitted.stored.topic
+        self.sequences[admitted.source, topic] = admitted.sequence
+        if topic == "governance":
+            try:
+                self._govern(admitted.event)
+            except EnvelopeInvalid as error:
+                return Refused(admitted.stored, error.reason, str(error), admitted.digest, admitted.source)
+            except Undecodable as error:
+                return Refused(admitted.stored, "body_undecodable", str(error), admitted.digest, admitted.source)
+        return admitted
+
+    def _believe(self, group: Sequence[Stored], sealed: Sequence[Sealed], sequences: Sequence[int]) -> list[Admitted]:
+        """The events of neighbours under one key whose seals hold and whose sequence numbers count; changes nothing."""
+        key, _, _, _ = sealed[0]
+        self._check_revoked(key)
+        role, source, topic, devices, key_id_ = key.role, key.source, group[0].topic, key.devices, key.key_id
+        decides = role in _STAGE_ROLES
+        believed: list[Admitted] = []
+        events = self._events(group, sealed, role)
+        for stored, (_, _, digest, _), sequence, event in zip(group, sealed, sequences, events, strict=True):
+            _, _, _, _, _, _, time, _, _, causes_text, _, inputs_text, _ = stored.record
+            time_us = time_us_of(time)
+            if time_us > stored.append_time_us + CLOCK_SKEW_US_MAX:
+                raise EnvelopeInvalid("time_ahead", f"dated {time}, long after the log took it in")
+            causes = causes_of(causes_text)
+            if causes:
+                self._find(causes, source, topic, sequence)
+            inputs = None
+            if decides:
+                inputs = inputs_of(inputs_text)
+            elif inputs_text:
+                raise EnvelopeInvalid("inputs_malformed", "only a stage says what it had read")
+            if devices and getattr(event, "device", devices[0]) not in devices:
+                raise EnvelopeInvalid("device_forbidden", f"the key {key_id_} may not speak for this device")
+            believed.append(
+                Admitted._make((event, digest, stored, source, role, key_id_, sequence, time_us, causes, inputs))
+            )
+        return believed
+
+    def _events(self, group: Sequence[Stored], sealed: Sequence[Sealed], role: str) -> list[Event]:
+        """The events in the bodies of neighbours, if the role may write them where they stand."""
+        schemas = {id(schema): schema for _, schema, _, _ in sealed}
+        topic = group[0].topic
+        for schema in schemas.values():
+            if role not in _WRITERS.get((topic, schema.event_type), ()):
+                raise EnvelopeInvalid("role_forbidden", f"role {role} may not write {schema.event_type} to {topic}")
+        events = None
+        if len(schemas) == 1 and len(group) >= _MANY:
+            events = decode_all([body for _, _, _, body in sealed], sealed[0][1])
+        return events or [decode(body, schema) for _, schema, _, body in sealed]
+
+    def _check_revoked(self, key: EnrolledKey) -> None:
         if key.revoked and not self.passes_over_revocations:
             raise EnvelopeInvalid("key_revoked", f"the key {key.key_id} was revoked")
-        topic, type_, source, role = record.topic, record.type, record.source, key.role
-        sequence = self._count(source, topic, record.sequence)
-        if role not in _WRITERS.get((topic, type_), ()):
-            raise EnvelopeInvalid("role_forbidden", f"role {role} may not write {type_} to {topic}")
-        time_us = time_us_of(record.time)
-        if time_us > stored.append_time_us + CLOCK_SKEW_US_MAX:
-            raise EnvelopeInvalid("time_ahead", f"dated {record.time}, long after the log took it in")
-        causes = causes_of(record.causes)
-        self._find(causes)
-        inputs = None
-        if role in _STAGE_ROLES:
-            inputs = inputs_of(record.inputs)
-        elif record.inputs:
-            raise EnvelopeInvalid("inputs_malformed", "only a stage says what it had read")
-        if event is None:
-            event = decode(record.value[FRAME_BYTES:], schema)
-        if key.devices and getattr(event, "device", key.devices[0]) not in key.devices:
-            raise EnvelopeInvalid("device_forbidden", f"the key {key.key_id} may not speak for this device")
-        if topic == "governance":
-            self._govern(event)
-        return Admitted._make((event, digest, stored, source, role, key.key_id, sequence, time_us, causes, inputs))
 
-    def _count(self, source: str, topic: str, text: str) -> int:
+    def _following(self, group: Sequence[Stored]) -> range:
+        """The sequence numbers of neighbours of one author, if they are just those that are due."""
+        records = [stored.record for stored in group if isinstance(stored.record, Record)]
+        author = (records[0].source, records[0].topic)
+        due = self.sequences.get(author, 0) + 1
+        sequences = range(due, due + len(group))
+        if author in self.suspended or [record.sequence for record in records] != list(map(str, sequences)):
+            raise EnvelopeInvalid("sequence_gap", f"{author[0]} does not go on with {due}")
+        return sequences
+
+    def _count(self, record: Record, key: EnrolledKey) -> int:
         """Use up a record's sequence number: a number seen before or a gap is refused, a gap suspends the author."""
-        author = (source, topic)
-        following = self.sequences.get(author, 0) + 1
-        sequence = following if text == str(following) else number_of(text, "sequence")
-        if sequence < following:
-            raise EnvelopeInvalid("sequence_repeated", f"{source} has used the number {sequence} before")
-        if sequence > following or author in self.suspended:
-            if (source, topic, sequence) not in self.accepted_gaps:
+        self._check_revoked(key)
+        author = (record.source, record.topic)
+        due = self.sequences.get(author, 0) + 1
+        sequence = number_of(record.sequence, "sequence")
+        if sequence < due:
+            raise EnvelopeInvalid("sequence_repeated", f"{record.source} has used the number {sequence} before")
+        if sequence > due or author in self.suspended:
+            if (*author, sequence) not in self.accepted_gaps:
                 self.suspended.add(author)
-                raise EnvelopeInvalid(
-                    "sequence_gap", f"{source} lacks {following} to {sequence - 1}: see GapAccepted"
-                )
+                raise EnvelopeInvalid("sequence_gap", f"{record.source} lacks {due} to {sequence - 1}: see GapAccepted")
             self.suspended.discard(author)
         self.sequences[author] = sequence
         return sequence
 
-    def _find(self, causes: Sequence[Cause]) -> None:
+    def _find(self, causes: Sequence[Cause], source: str, topic: str, sequence: int) -> None:
         """Refuse an event that names a cause, in the topics read here, that has not been read."""
         for cause in causes:
-            if cause.topic in self.topics and self.sequences.get((cause.source, cause.topic), 0) < cause.sequence:
-                raise EnvelopeInvalid(
-                    "cause_absent",
-                    f"its cause {cause.topic}/{cause.source}/{cause.sequence} is not on the log before it",
-                )
+            if cause.topic in self.topics:
+                own = cause.source == source and cause.topic == topic
+                if cause.sequence > (sequence - 1 if own else self.sequences.get((cause.source, cause.topic), 0)):
+                    raise EnvelopeInvalid(
+                        "cause_absent",
+                        f"its cause {cause.topic}/{cause.source}/{cause.sequence} is not on the log before it",
+                    )
 
     def _govern(self, event: Event) -> None:
         match event:
@@ -266,37 +317,25 @@ class Admission:
         if own is not None and schema.text == avro_text(own):
             self.writable[schema.event_type] = schema
 
-    def _check_seals(self, group: Sequence[Stored]) -> list[Sealed | EnvelopeInvalid]:
+    def _check_seals(self, group: Sequence[Stored]) -> list[Sealed]:
         """Check the seals of neighbours that claim one batch.
 
-        A whole batch has its tree built once, and its seals are compared with those they must be. In any other group
+        A whole batch has its tree built once, and its seals are compared with those they must be. In a part of a batch
         each record is checked by its own path.
         """
         records = [stored.record for stored in group]
-        try:
-            seal, key = self._claim(records[0])
-            if seal.size == len(records):
-                opened = self._open(records, key)
-                levels = tree_levels([leaf_hash(digest) for _, _, digest in opened])
-                expected = batch_seals(seal.prefix, levels)
-                if expected == [record[-1] for record in records] and self._signature_holds(seal, key, levels[-1][0]):
-                    return [*opened]
-        except (EnvelopeInvalid, Undecodable):
-            pass
-        return [self._check_alone(record) for record in records]
-
-    def _check_alone(self, record: Record | Stray) -> Sealed | EnvelopeInvalid:
-        try:
-            seal, key = self._claim(record)
-            sealed = self._open([record], key)[0]
-        except EnvelopeInvalid as error:
-            return error
-        except Undecodable as error:
-            return EnvelopeInvalid("frame_malformed", str(error))
-        root = root_from_path(leaf_hash(sealed[2]), seal.place, seal.size, seal.path)
-        if root is None or not self._signature_holds(seal, key, root):
-            return EnvelopeInvalid("seal_broken", "the seal does not hold for these bytes")
-        return sealed
+        seal, key = self._claim(records[0])
+        opened = self._open(records, key)
+        leaves = [leaf_hash(digest) for _, _, digest, _ in opened]
+        if seal.size == len(records):
+            levels = tree_levels(leaves)
+            if batch_seals(seal.prefix, levels) == [record[-1] for record in records]:
+                self._check_signature(seal, key, levels[-1][0])
+                return opened
+        for record, leaf in zip(records, leaves, strict=True):
+            seal, _ = self._claim(record)
+            self._check_signature(seal, key, root_from_path(leaf, seal.place, seal.size, seal.path))
+        return opened
 
     def _claim(self, record: Record | Stray) -> tuple[Seal, EnrolledKey]:
         """The seal of a record, and the key that it says has made it."""
@@ -332,39 +371,22 @@ class Admission:
             text = statement(record, schema.digest, sha256(body).hexdigest())
             if len(text) + len(record.seal) > HEADER_BYTES_MAX:
                 raise EnvelopeInvalid("header_oversized", f"the headers have over {HEADER_BYTES_MAX} bytes")
-            opened.append((key, schema, digest_of(text)))
+            opened.append((key, schema, digest_of(text), body))
         return opened
 
-    def _decode_ahead(
-        self, group: Sequence[Stored], checked: Sequence[Sealed | EnvelopeInvalid]
-    ) -> Sequence[Event | None]:
-        """The events of neighbours that are of one type and may be believed so far; None for what is decoded later."""
-        first, record = checked[0], group[0].record
-        later = [None] * len(group)
-        if len(group) < _MANY or isinstance(first, EnvelopeInvalid) or isinstance(record, Stray):
-            return later
-        key, schema, _ = first
-        if key.role not in _WRITERS.get((record.topic, record.type), ()):
-            return later
-        bodies = [
-            stored.record.value[FRAME_BYTES:]
-            for stored, sealed in zip(group, checked, strict=True)
-            if isinstance(stored.record, Record) and not isinstance(sealed, EnvelopeInvalid) and sealed[1] is schema
-        ]
-        return (len(bodies) == len(group) and decode_all(bodies, schema)) or later
-
-    def _signature_holds(self, seal: Seal, key: EnrolledKey, root: bytes) -> bool:
+    def _check_signature(self, seal: Seal, key: EnrolledKey, root: bytes | None) -> None:
         """Check a batch signature; the one that held last is remembered, for batches read in parts."""
         batch = (seal.prefix, seal.size, root)
+        if root is None:
+            raise EnvelopeInvalid("seal_broken", "the audit path has another length than the batch's size asks for")
         if batch == self._held:
-            return True
+            return
         self.signatures += 1
         try:
             key.public_key.verify(seal.signature, batch_message(root, seal.size))
         except InvalidSignature:
-            return False
+            raise EnvelopeInvalid("seal_broken", "the seal does not hold for these bytes") from None
         self._held = batch
-        return True
 
 
 def _batch_end(records: Sequence[Stored], at: int) -> int:

@@ -171,7 +171,7 @@ def why_stray(stray: Stray) -> EnvelopeInvalid:
 
 def statement(record: Record, schema_digest: str, body_digest: str) -> bytes:
     """The statement of a record; both digests are SHA-256 in hex. `EnvelopeInvalid` if a text needs an escape."""
-    topic, key, _, id_, type_, source, time, subject, traceparent, causes, sequence, inputs, _ = record[:13]
+    topic, key, _, id_, type_, source, time, subject, traceparent, causes, sequence, inputs, _ = record
     text = (
         f'{{"body":"{body_digest}","causes":"{causes}","id":"{id_}","inputs":"{inputs}","key":"{key}",'
         f'"schema":"{schema_digest}","sequence":"{sequence}","source":"{source}","subject":"{subject}",'
@@ -243,7 +243,7 @@ def number_of(text: str, name: str) -> int:
 
 def causes_text(causes: Sequence[Cause]) -> str:
     """Causes as the header `qb_causes` holds them."""
-    return " ".join(f"{cause.topic}/{cause.source}/{cause.sequence}/{cause.digest}" for cause in causes)
+    return " ".join([f"{topic}/{source}/{sequence}/{digest}" for topic, source, sequence, digest in causes])
 
 
 @lru_cache(_TEXTS_KEPT)

@@ -26,11 +26,15 @@ class Draft(NamedTuple):
 
 
 class Written(NamedTuple):
-    """A record without its seal, its digest, and itself as the cause of what follows from it."""
+    """A record without its seal, and its digest."""
 
     record: Record
     digest: bytes
-    cause: Cause
+
+    @property
+    def cause(self) -> Cause:
+        """It as the cause of what follows from it."""
+        return Cause(self.record.topic, self.record.source, int(self.record.sequence), self.digest.hex())
 
 
 class Scribe:
@@ -47,6 +51,7 @@ class Scribe:
         self.site = site
         self.sequences = dict(sequences or {})
         self._schemas = schemas
+        self._by_type: dict[type[Event], Schema] = {}
 
     def write(self, draft: Draft, body: bytes | None = None) -> Written:
         """The record of a draft; uses up the next number of its topic. `KeyError` if its schema is not published.
@@ -54,8 +59,7 @@ class Scribe:
         `body` is the event's Avro body, where it is encoded already.
         """
         topic, event, subject, time_us, causes, traceparent, inputs, chosen_id = draft
-        name = wire_name(type(event))
-        schema = self._schemas[name]
+        schema = self._schema(type(event))
         sequence = self.sequences.get(topic, 0) + 1
         self.sequences[topic] = sequence
         if body is None:
@@ -64,8 +68,8 @@ class Scribe:
             topic,
             self.site,
             frame(schema.schema_id, body),
-            chosen_id or event_id(self.source, topic, self.site, sequence),
-            name,
+            chosen_id or event_id(f"{self.source}/{topic}/{self.site}/{sequence}"),
+            schema.event_type,
             self.source,
             time_text(time_us),
             subject,
@@ -75,8 +79,13 @@ class Scribe:
             inputs_text(inputs) if inputs else "",
             b"",
         )
-        digest = digest_of(statement(record, schema.digest, sha256(body).hexdigest()))
-        return Written(record, digest, Cause(topic, self.source, sequence, digest.hex()))
+        return Written(record, digest_of(statement(record, schema.digest, sha256(body).hexdigest())))
+
+    def _schema(self, event_type: type[Event]) -> Schema:
+        schema = self._by_type.get(event_type)
+        if schema is None:
+            schema = self._by_type[event_type] = self._schemas[wire_name(event_type)]
+        return schema
 
 
 def seal_all(written: Sequence[Written], key: Ed25519PrivateKey) -> list[Record]:
@@ -92,4 +101,4 @@ def seal_all(written: Sequence[Written], key: Ed25519PrivateKey) -> list[Record]
 
 def event_id(*parts: str | int) -> str:
     """An id that follows from what it names: the first 16 bytes of SHA-256 over the parts, in hex."""
-    return sha256("/".join([str(part) for part in parts]).encode()).hexdigest()[:32]
+    return sha256("/".join(map(str, parts)).encode()).hexdigest()[:32]

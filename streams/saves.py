@@ -68,7 +68,6 @@ def save(
         },
         {},
     )
-    kind = worker.stage.state_type
     document = {
         **worker.as_document(),
         "inputs": inputs,

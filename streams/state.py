@@ -10,6 +10,9 @@ Key = TypeVar("Key")
 Value = TypeVar("Value")
 State = TypeVar("State")
 
+_ADAPTERS: dict[type[Any], TypeAdapter[Any]] = {}
+"""One for each type of state: making one costs more than using it."""
+
 __all__ = ["Map", "Table", "state_bytes", "state_from"]
 
 
@@ -34,9 +37,16 @@ Table = Annotated[Map[Key, Value], _MapOfPydantic]
 
 def state_bytes(state_type: type[State], state: State) -> bytes:
     """A state as JSON: the same state always gives the same bytes, whatever the order in which it came about."""
-    return TypeAdapter(state_type).dump_json(state)
+    return _adapter(state_type).dump_json(state)
 
 
 def state_from(state_type: type[State], text: bytes) -> State:
     """The state that `state_bytes` wrote; `pydantic.ValidationError` if it is of another shape."""
-    return TypeAdapter(state_type).validate_json(text)
+    read: State = _adapter(state_type).validate_json(text)
+    return read
+
+
+def _adapter(state_type: type[Any]) -> TypeAdapter[Any]:
+    if state_type not in _ADAPTERS:
+        _ADAPTERS[state_type] = TypeAdapter(state_type)
+    return _ADAPTERS[state_type]

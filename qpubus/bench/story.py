@@ -39,10 +39,10 @@ from schemas.words import Event
 DEVICES = ("onprem-iontrap-1", "cloud-garnet-1", "cloud-heron-1", "cloud-bargain-1")
 AGENT = "agent:cowork:user-42"
 APPROVER = "approver:alice"
-STEPS = 4
-CIRCUITS = 8
-CHUNKS = 4
-CHUNK_SHOTS = 8_192
+STEPS = 3
+CIRCUITS = 48
+CHUNKS = 1
+CHUNK_SHOTS = 7_000
 _SECOND_US = 1_000_000
 _QASM = """OPENQASM 3.0;
 input float theta;

@@ -17,13 +17,13 @@ from qpubus.approval_text import show_approval
 from qpubus.commands.options import DEFAULT_DATA, Data, JobId, Json, Key
 from qpubus.documents import approval_document, job_brief
 from qpubus.door_client import ask
+from qpubus.keyfile import read_key
 from qpubus.place import Place
 from qpubus.problem import Problem
 from qpubus.reading import Desk, open_desk
 from qpubus.requests import Denial, Grant
 from qpubus.tables import table
 from schemas.events import ApprovalRejected, ApprovalStatement, IntentAdmitted, IntentRefused
-from schemas.keys import read_key
 from streams.stage import Heard
 
 VERDICT_S = 10.0
@@ -108,7 +108,8 @@ async def _answer(
         approval = show_approval(job, ArtifactStore(Place(data).artifacts), with_programs=show_programs)
         if not sure:
             show.say()
-            typer.confirm(f"Sign that it may {'run' if decision.word == 'grant' else 'not run'}?", abort=True)
+            if not typer.confirm(f"Sign that it may {'run' if decision.word == 'grant' else 'not run'}?"):
+                raise Problem("nothing was signed", code="not_signed")
         since_us = hand_in(data, approval.statement, key, decision)
         try:
             async with asyncio.timeout(VERDICT_S):

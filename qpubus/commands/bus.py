@@ -17,14 +17,14 @@ from qpubus.bus import run_wall
 from qpubus.calls import gateway_calls
 from qpubus.commands.options import DEFAULT_DATA, Data
 from qpubus.door import open_door
-from qpubus.examples import write_examples
+from qpubus.examples import H2_JOB, write_examples
 from qpubus.place import Place
 from qpubus.problem import Problem
 from qpubus.show import printable
 from qpubus.wiring import Founding, found, open_machine
 
 DOLLAR_MICROUSD = 1_000_000
-BUDGET_USD = 1_000
+BUDGET_USD = 10_000
 
 
 def init(
@@ -69,7 +69,7 @@ and in another:
   qpubus submit {example} --wait{option}
 It will wait for a person. In a third one, be that person:
   qpubus approvals{option}
-  qpubus approve ID --key {place.key("approver")}{option}"""
+  qpubus approve {H2_JOB} --key {place.key("approver")}{option}"""
     )
 
 

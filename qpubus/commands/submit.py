@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,14 +16,14 @@ from qpubus.commands.jobs import show_job
 from qpubus.commands.options import DEFAULT_DATA, Data, JobId, Json
 from qpubus.documents import job_full, reason_of
 from qpubus.door_client import ask
-from qpubus.following import follow, shown_progress
+from qpubus.following import follow, told_story
+from qpubus.keyfile import read_key
 from qpubus.manifest_file import ManifestFile, documents_beside, read_manifest
 from qpubus.place import Place
 from qpubus.problem import EXIT_REFUSED
 from qpubus.reading import open_desk
 from qpubus.requests import Declaration, Document, Trial, Withdrawal
 from qpubus.tables import table
-from schemas.keys import read_key
 
 NO_REASON = "no longer wanted"
 
@@ -57,7 +58,7 @@ def submit(
     _store_documents(file, data)
     receipt = ask(data, "declare", Declaration(manifest=file.text, agent_proof=agent.sign(file.manifest)))
     if wait:
-        asyncio.run(_wait(receipt["job_id"], data, json=json))
+        _wait(receipt["job_id"], data, json=json)
     elif json:
         show.json(receipt)
     else:
@@ -82,10 +83,18 @@ def _show_receipt(receipt: dict[str, Any], data: Path) -> None:
     )
 
 
-async def _wait(job_id: str, data: Path, *, json: bool) -> None:
+def _wait(job_id: str, data: Path, *, json: bool) -> None:
+    try:
+        asyncio.run(_wait_for_end(job_id, data, json=json))
+    except KeyboardInterrupt:
+        print(f"The job goes on. Look again: qpubus job {job_id} --data {data}", file=sys.stderr)
+        raise
+
+
+async def _wait_for_end(job_id: str, data: Path, *, json: bool) -> None:
     async with open_desk(data) as desk:
-        with shown_progress(quiet=json) as heard:
-            await follow(desk, job_id, heard)
+        with told_story(quiet=json) as story:
+            await follow(desk, job_id, story)
         views, job = await desk.job(job_id)
     if json:
         show.json(job_full(views[JOBS], job))
@@ -116,6 +125,8 @@ def quote(manifest: ManifestPath, *, data: Data = DEFAULT_DATA, json: Json = Fal
         raise typer.Exit(EXIT_REFUSED)
 
 
+STANDARD_ERROR_PREFIX = "target_standard_error"
+_ERROR_OF = "expected error"
 _VERDICTS = {"admit": "may run at once", "ask": "needs a person's grant", "refuse": "would be refused"}
 
 
@@ -125,11 +136,11 @@ def _show_trial(trial: dict[str, Any]) -> None:
         [
             ("policy", f"{_VERDICTS[trial['verdict']]}: {trial['message']} (rule {trial['rule']})"),
             ("price", show.usd(price) if price is not None else "unknown"),
-            ("price at most", show.usd(trial["price_ceiling_microusd"])),
+            ("price at most", show.usd(trial["price_ceiling_microusd"], exact=True)),
             ("likely device", trial["device"] or "none"),
             ("why", trial["why"]),
             *(
-                (f"error of {name}", f"± {error:.2g} expected")
+                (_ERROR_OF, f"± {error:g} {name.removeprefix(STANDARD_ERROR_PREFIX).strip('_')}, as the job plans for")
                 for name, error in sorted(trial["standard_errors"].items())
             ),
         ]
@@ -159,7 +170,7 @@ def withdraw(
     data: Data = DEFAULT_DATA,
     json: Json = False,
 ) -> None:
-    """Take a job back, signed by its agent. One that waits will not run; one that runs stops after the present chunk."""
+    """Take a job back, signed by its agent: if it waits it will not run, if it runs it stops after this chunk."""
     proof = sign_withdrawal(job_id, why, read_key(key or Place(data).key("agent")))
     said = ask(data, "withdraw", Withdrawal(agent_proof=proof))
     if json:

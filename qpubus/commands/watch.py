@@ -78,7 +78,7 @@ def _show_event(item: Item, json: bool) -> None:
     elif isinstance(item, Heard):
         event = item.event
         show.say(
-            f"{show.utc(item.time_us)}  {type(event).__name__:<21} {item.source:<22} "
+            f"{show.utc(item.time_us)}  {type(event).__name__:<21} {item.source:<24} "
             f"{' '.join(filter(None, (job_of(event), summary(event))))}".rstrip()
         )
     else:
@@ -124,8 +124,8 @@ async def _devices(data: Path, json: bool) -> None:
 
 def _price_text(task: int, shot: int, hour: int) -> str:
 
-    terms = ((task, "task"), (shot, "shot"), (hour, "hour"))
-    return " + ".join(f"{usd(amount)} a {unit}" for amount, unit in terms if amount) or "free"
+    terms = ((task, "a task"), (shot, "a shot"), (hour, "an hour"))
+    return " + ".join(f"{usd(amount)} {unit}" for amount, unit in terms if amount) or "free"
 
 
 def kpis(data: Data = DEFAULT_DATA, json: Json = False) -> None:

@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
-from itertools import chain
+from itertools import chain, groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,7 +38,7 @@ from streams.log.reading import DATABASE, HEAD, LOCK, EmbeddedReader
 
 MEMORY_EVERY_S = 1.0
 _PARTITIONED_KEYS = 4_096
-_ROWS_A_STEP = 100
+_ROWS_A_STEP = 1_000
 _NOTHING_WRITTEN = (apsw.FullError, apsw.BusyError, apsw.ReadOnlyError)
 
 Line = tuple[str, int]
@@ -252,34 +253,37 @@ class EmbeddedLog(EmbeddedReader):
         rows: list[Row] = []
         places = []
         for waiting in appends:
-            answer = []
-            for line, texts, value, seal in waiting.entries:
-                size, before = tips[line]
-                chain = chain_after(before, now_us, texts, value, seal)
-                tips[line] = Tip(size + 1, chain)
-                rows.append((self._bases[line] | size, now_us, texts, value, seal, chain))
-                answer.append(Place(*line, size))
+            answer: list[Place] = []
+            for line, entries in groupby(waiting.entries, key=itemgetter(0)):
+                first, before = tips[line]
+                position = self._bases[line] + first
+                for at, (_, texts, value, seal) in enumerate(entries, position):
+                    before = chain_after(before, now_us, texts, value, seal)
+                    rows.append((at, now_us, texts, value, seal, before))
+                end = first + rows[-1][0] + 1 - position
+                tips[line] = Tip(end, before)
+                topic, partition = line
+                answer += [Place(topic, partition, offset) for offset in range(first, end)]
             places.append(answer)
         return rows, places
 
     def _commit(self, rows: list[Row]) -> None:
-        """All rows or none. An error before COMMIT means none; in COMMIT only some are known to mean that."""
-        committing = False
+        """All rows or none. Mostly in one step, in which the loop runs on: each other step would wait for it."""
         try:
-            self._writing.execute("BEGIN IMMEDIATE")
-            for at in range(0, len(rows), _ROWS_A_STEP):
-                step = rows[at : at + _ROWS_A_STEP]
-                self._writing.execute(insert(len(step)), tuple(chain.from_iterable(step)))
-            committing = True
-            self._writing.execute("COMMIT")
+            if len(rows) <= _ROWS_A_STEP:
+                self._writing.execute(insert(len(rows)), tuple(chain.from_iterable(rows)))
+            else:
+                self._writing.execute("BEGIN IMMEDIATE")
+                self._writing.executemany(insert(1), rows)
+                self._writing.execute("COMMIT")
         except apsw.Error as error:
-            if committing and not isinstance(error, _NOTHING_WRITTEN):
-                raise self._fail(str(error)) from None
             try:
                 if not self._writing.get_autocommit():
                     self._writing.execute("ROLLBACK")
             except apsw.Error as second:
                 raise self._fail(str(second)) from None
+            if not isinstance(error, _NOTHING_WRITTEN):
+                raise self._fail(str(error)) from None
             raise
 
     def _cover(self, tips: dict[Line, Tip]) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 
 from schemas.admission import Stored
 from schemas.envelope import Record, Stray
-from streams.log.port import LogCorrupt, LogError
+from streams.log.port import Bare, LogCorrupt, LogError
 
 FORMAT = 1
 TOPICS_MAX = 128
@@ -130,3 +130,12 @@ def stored_of(topic: str, partition: int, row: Row) -> Stored:
         except ValueError as error:
             raise LogCorrupt(f"{topic} partition {partition} offset {offset}: no stray record: {error}") from None
     raise LogCorrupt(f"{topic} partition {partition} offset {offset}: a column holds another kind of value")
+
+
+def bare_of(row: Row) -> Bare:
+    """The record in position, texts and value of a row, of which nothing is checked."""
+    position, texts, value = row
+    if texts is None:
+        return Bare(position & OFFSET_MASK, "", b"", "")
+    key, _, _, _, time, _ = texts.split('"', 5)
+    return Bare(position & OFFSET_MASK, key, value, time)

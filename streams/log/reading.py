@@ -15,7 +15,7 @@ import apsw
 from schemas.admission import Stored
 from streams.log import database
 from streams.log.head import DISK, Disk, Memory, Tip, Tips, read_head
-from streams.log.layout import OFFSET_BITS, OFFSET_MASK, SELECT, base_of, chain_after, genesis, stored_of
+from streams.log.layout import OFFSET_BITS, OFFSET_MASK, SELECT, bare_of, base_of, chain_after, genesis, stored_of
 from streams.log.port import Bare, LogCorrupt, LogError, LogIncomplete
 
 DATABASE = "log.sqlite"
@@ -23,8 +23,7 @@ HEAD = "head"
 LOCK = "lock"
 _POLL_S = 0.015
 _LONE = 1 << OFFSET_BITS
-_BARE = """SELECT position & ?, ifnull(key, ''), ifnull(value, x''), ifnull(time, '') FROM records
-  WHERE position >= ? AND position < ? ORDER BY position LIMIT ?"""
+_BARE = "SELECT position, texts, value FROM records WHERE position >= ? AND position < ? ORDER BY position LIMIT ?"
 _LAST = "SELECT position, chain FROM records WHERE position >= ? AND position < ? ORDER BY position DESC LIMIT 1"
 
 
@@ -78,9 +77,9 @@ class EmbeddedReader:
     async def read_bare(self, topic: str, partition: int, offset: int, limit: int) -> list[Bare]:
         """At most `limit` records from `offset` on, without what proves them."""
         base = self._base(topic, partition)
-        bounds = (OFFSET_MASK, base + max(offset, 0), base + _LONE, limit)
+        bounds = (base + max(offset, 0), base + _LONE, limit)
         with self._lock, database.faults(self._path, "reading"):
-            return list(map(Bare._make, self._connection.execute(_BARE, bounds).fetchall()))
+            return [bare_of(row) for row in self._connection.execute(_BARE, bounds)]
 
     async def ends(self, partition: int) -> Mapping[str, int]:
         """For each topic, the offset of its next record."""

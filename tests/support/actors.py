@@ -1,6 +1,6 @@
 """Devices and the sandbox, played: they answer what the log asks of them, once each, as a script or a dice says."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +24,7 @@ from schemas.events import (
 )
 from schemas.topics import Role
 from streams.stage import Heard
+from tests.support.jobs import DEVICES
 from tests.support.world import World
 
 CHUNK_SHOTS = 250
@@ -218,3 +219,14 @@ class Sandbox:
             converged=converged,
             observables=(),
         )
+
+
+def cast_of(world: World) -> list[Device | Sandbox]:
+    """Three reliable devices and a reliable sandbox."""
+    return [*(Device(world, name) for name in DEVICES), Sandbox(world)]
+
+
+def play(world: World, players: Sequence[Device | Sandbox]) -> None:
+    """Let stages and players go on until all rest; no alarm rings."""
+    while world.can_read() or any(player.step() for player in players):
+        world.settle()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from schemas.admission import Stored
 from schemas.envelope import Record, Stray
 from schemas.topics import TOPICS
-from streams.log.port import LogError, Place, partition_of
+from streams.log.port import Bare, LogError, Place, partition_of
 
 
 class MemoryLog:
@@ -40,6 +40,15 @@ class MemoryLog:
     async def read(self, topic: str, partition: int, offset: int, limit: int) -> list[Stored]:
         """Records from `offset` on."""
         return self._records[topic, partition][offset : offset + limit]
+
+    async def read_bare(self, topic: str, partition: int, offset: int, limit: int) -> list[Bare]:
+        """The same records without what proves them."""
+        bare = []
+        for stored in await self.read(topic, partition, offset, limit):
+            record = stored.record
+            known = (record.key, record.value, record.time) if isinstance(record, Record) else ("", b"", "")
+            bare.append(Bare(stored.offset, *known))
+        return bare
 
     async def ends(self, partition: int) -> Mapping[str, int]:
         """How many records each topic has."""

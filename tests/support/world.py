@@ -41,6 +41,7 @@ class World:
     log: list[Heard] = field(default_factory=list)
     topics: dict[str, list[Heard]] = field(default_factory=lambda: {topic: [] for topic in TOPICS})
     causes: dict[str, tuple[Cause, ...]] = field(default_factory=dict)
+    places: dict[Cause, int] = field(default_factory=dict)
     now_us: int = START_US
     sequences: dict[tuple[str, str], int] = field(default_factory=dict)
 
@@ -69,6 +70,7 @@ class World:
         assert len(set(named)) == len(named), "a cause is named twice"
         self.causes[digest] = named
         self.log.append(heard)
+        self.places[cause] = len(self.topics[topic])
         self.topics[topic].append(heard)
         return heard
 
@@ -134,15 +136,16 @@ class World:
 
     def _readable(self, desk: Desk) -> Iterator[str]:
         for topic in desk.stage.inputs:
-            waiting = self.topics[topic][desk.read[topic] :]
-            if waiting and not any(self._is_unread(desk, topic, cause) for cause in self.causes[waiting[0].digest]):
+            said, place = self.topics[topic], desk.read[topic]
+            if place < len(said) and not any(
+                self._is_unread(desk, topic, cause) for cause in self.causes[said[place].digest]
+            ):
                 yield topic
 
     def _is_unread(self, desk: Desk, topic: str, cause: Cause) -> bool:
         if cause.topic == topic or cause.topic not in desk.read:
             return False
-        place = next(place for place, heard in enumerate(self.topics[cause.topic]) if heard.cause == cause)
-        return place >= desk.read[cause.topic]
+        return self.places[cause] >= desk.read[cause.topic]
 
     def _any(self, choices: list[Any]) -> Any:
         if not choices:

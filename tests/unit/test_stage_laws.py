@@ -1,4 +1,4 @@
-"""Laws of every stage: whatever is said, in whatever order, nothing is raised, and a state reads back as it was saved."""
+"""Laws of every stage: whatever is said in whatever order, nothing is raised, and a state reads back as saved."""
 
 from collections.abc import Mapping
 from random import Random
@@ -15,7 +15,7 @@ from schemas.topics import WRITERS, Role
 from schemas.words import Event, HexDigest, Identifier, Words
 from streams.stage import AnyStage, Heard
 from streams.state import state_bytes, state_from
-from tests.support.actors import Device, Sandbox
+from tests.support.actors import cast_of, play
 from tests.support.jobs import AGENT, APPROVER, DEVICES, Town, declared, hybrid, id_of, manifest
 from tests.support.world import STAGES, World
 
@@ -120,11 +120,11 @@ def test_no_event_makes_a_stage_raise(stage: AnyStage, said: list[tuple[str, Eve
 
 @pytest.mark.parametrize("seed", range(20))
 def test_a_state_reads_back_as_it_was_saved_at_every_moment(seed: int) -> None:
-    rng = Random(seed)
+    rng = Random(seed)  # noqa: S311 -- an order by its seed, nothing secret
     town = Town(World(rng)).found()
     town.declare(hybrid("job-1", deadline_us=town.world.now_us + 3_600_000_000))
     town.declare(manifest("job-2", budget={"cost_microusd": 60_000_000, "shots": 10_000}))
-    players = [*(Device(town.world, name) for name in DEVICES), Sandbox(town.world)]
+    players = cast_of(town.world)
     moving = True
     while moving:
         for desk in town.world.desks:
@@ -139,7 +139,7 @@ def real_log() -> list[Heard]:
     """What is said where one job runs to its result, one is granted, one is withdrawn and one repeats an id."""
     town = Town().found()
     world = town.world
-    players = [*(Device(world, name) for name in DEVICES), Sandbox(world)]
+    players = cast_of(world)
     town.declare(hybrid("job-1", deadline_us=world.now_us + 3_600_000_000))
     town.declare(manifest("job-2", budget={"cost_microusd": 60_000_000, "shots": 10_000}))
     town.declare(manifest("job-3"))
@@ -150,8 +150,7 @@ def real_log() -> list[Heard]:
         any(player.step() for player in players)
     town.withdraw("job-3")
     town.declare(manifest("job-1"))
-    while world.can_read() or any(player.step() for player in players):
-        world.settle()
+    play(world, players)
     world.ring()
     return world.log
 
@@ -173,7 +172,7 @@ def garbled(event: Event, rng: Random) -> Event:
 @pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.role.value)
 @pytest.mark.parametrize("seed", range(40))
 def test_no_order_repetition_or_garbling_of_a_real_log_makes_a_stage_raise(stage: AnyStage, seed: int) -> None:
-    rng = Random(seed)
+    rng = Random(seed)  # noqa: S311 -- an order by its seed, nothing secret
     heard = [rng.choice(REAL_LOG) if rng.random() < 0.2 else each for each in REAL_LOG if rng.random() < 0.95]
     for _ in range(rng.randrange(len(heard))):
         one, other = rng.randrange(len(heard)), rng.randrange(len(heard))
@@ -181,12 +180,12 @@ def test_no_order_repetition_or_garbling_of_a_real_log_makes_a_stage_raise(stage
     state = stage.initial
     for each in heard:
         event = garbled(each.event, rng) if rng.random() < 0.2 else each.event
-        one = each._replace(event=event)
+        taken = each._replace(event=event)
         if each.source != stage.source:
-            outputs = stage.decide(state, one)
-            state = stage.evolve(state, one)
+            outputs = stage.decide(state, taken)
+            state = stage.evolve(state, taken)
             for output in outputs:
-                cause = one.cause._replace(topic=output.topic)
-                own = one._replace(event=output.event, source=stage.source, role=stage.role.value, cause=cause)
+                cause = taken.cause._replace(topic=output.topic)
+                own = taken._replace(event=output.event, source=stage.source, role=stage.role.value, cause=cause)
                 state = stage.evolve(state, own)
     assert state_from(stage.state_type, state_bytes(stage.state_type, state)) == state

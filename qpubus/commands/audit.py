@@ -1,0 +1,171 @@
+"""Doubting the log: `audit verify`, `audit explain`, `audit redecide`."""
+
+import asyncio
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from qpubus import show
+from qpubus.bars import Counted, counted
+from qpubus.commands.options import DEFAULT_DATA, Data, JobId, Json
+from qpubus.problem import EXIT_REFUSED
+from qpubus.reading import unknown_job
+from replay.audit import roots_of, verify
+from replay.explain import Explanation, Line
+from replay.explain import explain as explain_job
+from replay.proofs import Proof
+from replay.redecide import Redecision
+from replay.redecide import redecide as decide_again
+from replay.verdict import Audit, Finding, Verdict
+from schemas.events import ShotsMeasured
+from schemas.manifest import plain
+from schemas.words import wire_name
+from streams.log.reading import open_copy
+
+app = typer.Typer(name="audit", help="Doubt the log.", no_args_is_help=True, rich_markup_mode=None)
+
+_FINDINGS_SHOWN = 20
+_CHUNK = wire_name(ShotsMeasured)
+
+
+@app.command(name="verify")
+def verify_log(*, data: Data = DEFAULT_DATA, json: Json = False) -> None:
+    """Recompute every digest, seal, key, role, cause and sequence from the stored bytes, and say what differs.
+
+    Exit 0: sound. 2: tampered. 3: incomplete. 4: unreadable.
+    """
+    with counted("records", quiet=json) as progress:
+        audit = asyncio.run(verify(data, progress=progress))
+    if json:
+        show.json(_audit_document(audit))
+    else:
+        _show_audit(audit, data)
+    raise typer.Exit(int(audit.verdict))
+
+
+def _audit_document(audit: Audit) -> dict[str, Any]:
+    return {
+        "verdict": audit.verdict.word,
+        "events": audit.events,
+        "signatures": audit.signatures,
+        "jobs": audit.jobs,
+        "refused": audit.refused,
+        "findings": [_finding_document(each) for each in audit.findings],
+        "notes": audit.notes,
+    }
+
+
+def _finding_document(finding: Finding) -> dict[str, Any]:
+    return {name: value for name, value in finding._asdict().items() if name != "rank"}
+
+
+def _show_audit(audit: Audit, data: Path) -> None:
+    show.facts(
+        [
+            ("verdict", audit.verdict.word),
+            ("log", str(data)),
+            ("events", f"{audit.events:,}"),
+            ("signatures", f"{audit.signatures:,}"),
+            ("jobs", f"{audit.jobs:,}"),
+            ("refused", f"{audit.refused:,} records, rejected on the log for the same reason" if audit.refused else ""),
+        ]
+    )
+    for note in audit.notes:
+        show.say(f"note: {show.printable(note)}")
+    for finding in audit.findings[:_FINDINGS_SHOWN]:
+        show.say(f"found: {show.printable(str(finding))}")
+    if len(audit.findings) > _FINDINGS_SHOWN:
+        show.say(f"and {len(audit.findings) - _FINDINGS_SHOWN} more places; all of them with --json")
+    if audit.verdict in {Verdict.TAMPERED, Verdict.INCOMPLETE}:
+        show.say(
+            "Keep a copy as it is, and compare it with another copy of the log. The first place found comes first."
+        )
+
+
+@app.command()
+def explain(job_id: JobId, *, data: Data = DEFAULT_DATA, json: Json = False) -> None:
+    """Show the chain of causes of a job from its intent to its end, each signature checked."""
+    explained = asyncio.run(_explain(job_id, data))
+    if explained is None:
+        raise unknown_job(job_id, data)
+    if json:
+        show.json(plain(explained) | {"holds": explained.holds, "signatures": explained.signatures})
+    else:
+        _show_explanation(explained)
+    if not explained.holds:
+        raise typer.Exit(int(Verdict.TAMPERED))
+
+
+async def _explain(job_id: str, data: Path) -> Explanation | None:
+    with open_copy(data) as log:
+        return await explain_job(log, await roots_of(log), job_id)
+
+
+def _show_explanation(explained: Explanation) -> None:
+    for is_chunks, lines in groupby(explained.lines, key=lambda line: line.event_type == _CHUNK):
+        if is_chunks:
+            _show_chunks(list(lines))
+        else:
+            for line in lines:
+                _show_line(line)
+    holds = "all hold" if explained.holds else "NOT ALL HOLD"
+    show.say(f"\n{len(explained.lines)} events, {explained.signatures} signatures checked: {holds}")
+
+
+def _show_line(line: Line) -> None:
+    show.say(f"{show.utc(line.time_us)}  {show.printable(line.sentence)}")
+    for name, text in line.details:
+        show.say(f"    {show.printable(name)}: {show.printable(text)}")
+    place = f"{line.topic} partition {line.partition} offset {line.offset}"
+    show.say(f"    {line.event_type.removeprefix('qpubus.')} at {place}; {_proofs_text(line.proofs)}")
+
+
+def _show_chunks(lines: list[Line]) -> None:
+    """Chunks of shots follow each other by the hundred: the first, the last, and whether all their signatures hold."""
+    first, last = lines[0], lines[-1]
+    show.say(f"{show.utc(first.time_us)}  {len(lines)} chunks: {show.printable(first.sentence)}")
+    if len(lines) > 1:
+        show.say(f"{show.utc(last.time_us)}    up to: {show.printable(last.sentence)}")
+    places = f"{first.topic} partition {first.partition} offsets {first.offset} to {last.offset}"
+    broken = [proof for line in lines for proof in line.proofs if not proof.holds]
+    proofs = _proofs_text(tuple(broken) if broken else first.proofs)
+    show.say(f"    {_CHUNK.removeprefix('qpubus.')} at {places}; {proofs}")
+
+
+def _proofs_text(proofs: tuple[Proof, ...]) -> str:
+    """Whose signatures hold, and of one that does not, why."""
+    held = ", ".join(f"{proof.kind} of {proof.by}" for proof in proofs if proof.holds)
+    broken = [
+        f"{proof.kind} by {proof.by or 'nobody enrolled'}, key {proof.key_id}, DOES NOT HOLD: {proof.detail}"
+        for proof in proofs
+        if not proof.holds
+    ]
+    return show.printable("; ".join([f"holds: {held}", *broken] if held else broken))
+
+
+@app.command()
+def redecide(*, data: Data = DEFAULT_DATA, json: Json = False) -> None:
+    """Take every decision on the log again and compare its statement byte by byte. Exit 1 if one differs."""
+    with counted("decisions", quiet=json) as progress:
+        again = asyncio.run(_redecide(data, progress))
+    if json:
+        show.json(
+            {
+                "same": again.is_same,
+                "decisions": again.decisions,
+                "differences": [str(each) for each in again.differences],
+            }
+        )
+    else:
+        show.facts((stage, f"{count:,} decisions the same") for stage, count in sorted(again.decisions.items()))
+        for each in again.differences:
+            show.say(f"otherwise: {show.printable(str(each))}")
+    if not again.is_same:
+        raise typer.Exit(EXIT_REFUSED)
+
+
+async def _redecide(data: Path, progress: Counted | None) -> Redecision:
+    with open_copy(data) as log:
+        return await decide_again(log, await roots_of(log), progress)

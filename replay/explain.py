@@ -1,0 +1,163 @@
+"""`audit explain JOB`: the causal chain of a job, from intent to result, as lines in order, every signature checked.
+
+A line stands after the lines of its causes. Beside the job's own events there stand those it hangs on: the policy in
+force, the price list, the calibrations of the devices that offered, and the alarms that were set for it.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from heapq import heapify, heappop, heappush
+
+from pydantic import Field
+
+from replay.proofs import Proof, proofs_of
+from replay.sentences import details, sentence
+from schemas import events as e
+from schemas.admission import Admission, Admitted
+from schemas.envelope import Cause, Record
+from schemas.topics import TOPICS
+from schemas.words import Words, wire_name
+from streams.log.port import ReadableLog, partition_of
+
+_FETCH = 4_096
+_BACKGROUND = (e.PolicyPublished, e.PriceListPublished, e.DeviceSnapshotTaken, e.AlarmSet, e.AlarmRang, e.EventRejected)
+
+
+class Line(Words):
+    """An event of the chain as it is shown: where it stands, what it says, and which signatures on it hold."""
+
+    time_us: int = Field(description="signed by the author")
+    topic: str
+    partition: int
+    offset: int
+    event_id: str
+    event_type: str
+    source: str
+    role: str
+    sentence: str
+    details: tuple[tuple[str, str], ...]
+    proofs: tuple[Proof, ...]
+    causes: tuple[str, ...] = Field(description="by their names")
+    name: str = Field(description="how others name this event as a cause")
+
+
+class Explanation(Words):
+    """What happened to a job, and whether each signature on the way holds."""
+
+    job_id: str
+    site: str
+    lines: tuple[Line, ...]
+
+    @property
+    def holds(self) -> bool:
+        """Whether every signature holds."""
+        return all(proof.holds for line in self.lines for proof in line.proofs)
+
+    @property
+    def signatures(self) -> int:
+        """How many signatures were checked."""
+        return sum(len(line.proofs) for line in self.lines)
+
+
+async def explain(log: ReadableLog, roots: Mapping[str, bytes], job_id: str) -> Explanation | None:
+    """The chain of a job; None if nobody declared it here."""
+    for site, root in roots.items():
+        admission = Admission(root, site, topics=frozenset(), passes_over_revocations=True)
+        found, background = await _gathered(log, admission, job_id)
+        if any(isinstance(each.event, e.IntentDeclared) for each in found):
+            chain = [*found, *_needed(found, background)]
+            statements = {each.event.statement.intent_digest: each.event.statement for each in found
+                          if isinstance(each.event, e.ApprovalRequested)}  # fmt: skip
+            lines = tuple(_line(each, proofs_of(each, admission.keys, statements)) for each in _in_order(chain))
+            return Explanation(job_id=job_id, site=site, lines=lines)
+    return None
+
+
+async def _gathered(log: ReadableLog, admission: Admission, job_id: str) -> tuple[list[Admitted], list[Admitted]]:
+    """The job's own events, and those of others that a job may hang on."""
+    partition = partition_of(admission.site.encode(), log.partitions)
+    found, background = [], []
+    for topic in TOPICS:
+        offset = 0
+        while records := await log.read(topic, partition, offset, _FETCH):
+            for verdict in admission.admit(records):
+                if isinstance(verdict, Admitted):
+                    if getattr(verdict.event, "job_id", "") == job_id:
+                        found.append(verdict)
+                    elif isinstance(verdict.event, _BACKGROUND):
+                        background.append(verdict)
+            offset = records[-1].offset + 1
+    return found, background
+
+
+def _needed(found: list[Admitted], background: list[Admitted]) -> Iterator[Admitted]:
+    """What the job hangs on: named by digest, in force when it was declared, or caused by its events."""
+    digests = {
+        digest
+        for each in found
+        for name in ("policy_digest", "snapshot_digest")
+        if (digest := getattr(each.event, name, ""))
+    }
+    declared_us = min(each.time_us for each in found)
+    prices = [
+        each for each in background if isinstance(each.event, e.PriceListPublished) and each.time_us <= declared_us
+    ]
+    if prices:
+        yield prices[-1]
+    names = {_name(each.cause) for each in found}
+    for each in background:
+        match each.event:
+            case e.PolicyPublished():
+                is_needed = each.digest.hex() in digests
+            case e.DeviceSnapshotTaken():
+                is_needed = each.event.snapshot_digest in digests
+            case e.AlarmSet() | e.AlarmRang() | e.EventRejected():
+                is_needed = any(_name(cause) in names for cause in each.causes)
+            case _:
+                is_needed = False
+        if is_needed:
+            names.add(_name(each.cause))
+            yield each
+
+
+def _in_order(chain: list[Admitted]) -> Iterator[Admitted]:
+    """Events by their signed times, each after its causes."""
+    by_name = {_name(each.cause): each for each in chain}
+    waits = Counter({name: sum(_name(cause) in by_name for cause in each.causes) for name, each in by_name.items()})
+    follows: dict[str, list[str]] = {}
+    for name, each in by_name.items():
+        for cause in each.causes:
+            follows.setdefault(_name(cause), []).append(name)
+    ready = [(each.time_us, place, name) for place, (name, each) in enumerate(by_name.items()) if not waits[name]]
+    places = {name: place for place, name in enumerate(by_name)}
+    heapify(ready)
+    while ready:
+        _, _, name = heappop(ready)
+        yield by_name[name]
+        for following in follows.get(name, ()):
+            waits[following] -= 1
+            if not waits[following]:
+                heappush(ready, (by_name[following].time_us, places[following], following))
+
+
+def _line(each: Admitted, proofs: tuple[Proof, ...]) -> Line:
+    stored, event = each.stored, each.event
+    return Line(
+        time_us=each.time_us,
+        topic=stored.topic,
+        partition=stored.partition,
+        offset=stored.offset,
+        event_id=stored.record.id if isinstance(stored.record, Record) else "",
+        event_type=wire_name(type(event)),
+        source=each.source,
+        role=each.role,
+        sentence=sentence(event),
+        details=tuple(details(event)),
+        proofs=proofs,
+        causes=tuple(map(_name, each.causes)),
+        name=_name(each.cause),
+    )
+
+
+def _name(cause: Cause) -> str:
+    return f"{cause.topic}/{cause.source}/{cause.sequence}"

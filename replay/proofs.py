@@ -1,0 +1,117 @@
+"""The signatures on an event of a job: its batch seal, and what agents, gateway and approvers signed inside it."""
+
+from collections.abc import Iterator, Mapping
+
+from pydantic import Field
+
+from schemas import events as e
+from schemas.admission import Admitted, EnrolledKey
+from schemas.events import ApprovalStatement
+from schemas.keys import raw_public_key
+from schemas.proofs import (
+    TYPE_WITHDRAWAL,
+    ProofInvalid,
+    approval_holds,
+    completes,
+    declared_manifest,
+    jws_key_id,
+    verify_jws,
+    verify_manifest,
+)
+from schemas.topics import Role
+from schemas.words import Words
+
+
+class Proof(Words):
+    """A signature that was checked."""
+
+    kind: str = Field(description="batch seal, agent, gateway or approver")
+    key_id: str
+    by: str = Field(description="whose key it is; empty if it is not enrolled")
+    holds: bool
+    detail: str = ""
+
+
+Keys = Mapping[str, EnrolledKey]
+
+
+def proofs_of(admitted: Admitted, keys: Keys, statements: Mapping[str, ApprovalStatement]) -> tuple[Proof, ...]:
+    """All signatures on an admitted event; `statements` are the approval statements by intent digest.
+
+    The seal of the batch was checked when the event was admitted.
+    """
+    seal = Proof(kind="batch seal", key_id=admitted.key_id, by=admitted.source, holds=True)
+    return (seal, *_inside(admitted, keys, statements))
+
+
+def _inside(admitted: Admitted, keys: Keys, statements: Mapping[str, ApprovalStatement]) -> Iterator[Proof]:
+    match admitted.event:
+        case e.IntentDeclared() as declared:
+            yield _agent(declared, keys)
+            yield _gateway(declared, keys, admitted.source)
+        case e.IntentWithdrawn() as withdrawn:
+            yield _withdrawal(withdrawn, keys)
+        case e.ApprovalGranted() | e.ApprovalDenied() as answer:
+            yield _approver(answer, keys, statements)
+        case _:
+            return
+
+
+def _agent(declared: e.IntentDeclared, keys: Keys) -> Proof:
+    key = keys.get(declared.agent_key_id)
+    detail = ""
+    if key is None or key.role != Role.AGENT.value or key.source != declared.manifest.initiator:
+        detail = "the key is not enrolled for this agent"
+    else:
+        try:
+            if not completes(declared.manifest, declared_manifest(declared, raw_public_key(key.public_key))):
+                detail = "the gateway changed what the agent had signed"
+        except ProofInvalid as error:
+            detail = str(error)
+    return _proof("agent", declared.agent_key_id, key, detail)
+
+
+def _gateway(declared: e.IntentDeclared, keys: Keys, source: str) -> Proof:
+    key_id, key, detail = "", None, ""
+    try:
+        key_id = jws_key_id((declared.manifest.signature or "").replace("..", ".e30."))
+        key = keys.get(key_id)
+        if key is None or key.source != source:
+            detail = "the key is not enrolled for the gateway"
+        else:
+            verify_manifest(declared.manifest, key.public_key)
+    except ProofInvalid as error:
+        detail = str(error)
+    return _proof("gateway", key_id, key, detail)
+
+
+def _withdrawal(withdrawn: e.IntentWithdrawn, keys: Keys) -> Proof:
+    key = keys.get(withdrawn.agent_key_id)
+    detail = ""
+    try:
+        if key is None or key.role != Role.AGENT.value:
+            detail = "the key is not enrolled for an agent"
+        else:
+            verify_jws(withdrawn.agent_proof, key.public_key, TYPE_WITHDRAWAL)
+    except ProofInvalid as error:
+        detail = str(error)
+    return _proof("agent", withdrawn.agent_key_id, key, detail)
+
+
+def _approver(
+    answer: e.ApprovalGranted | e.ApprovalDenied, keys: Keys, statements: Mapping[str, ApprovalStatement]
+) -> Proof:
+    key, statement = keys.get(answer.proof.key_id), statements.get(answer.intent_digest)
+    decision, reason = ("deny", answer.reason) if isinstance(answer, e.ApprovalDenied) else ("grant", "")
+    detail = ""
+    if key is None or key.role != Role.APPROVER.value or key.source != answer.approver:
+        detail = "the key is not enrolled for this approver"
+    elif statement is None:
+        detail = "no approval of this intent was asked for"
+    elif not approval_holds(statement, decision, reason, answer.proof.signature, raw_public_key(key.public_key)):
+        detail = "the signature does not hold for this statement and decision"
+    return _proof("approver", answer.proof.key_id, key, detail)
+
+
+def _proof(kind: str, key_id: str, key: EnrolledKey | None, detail: str) -> Proof:
+    return Proof(kind=kind, key_id=key_id, by=key.source if key else "", holds=not detail, detail=detail)

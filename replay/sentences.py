@@ -1,0 +1,151 @@
+"""Events of a job in words: a sentence each, and the figures behind it as pairs of a name and a text."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from schemas import events as e
+from schemas.envelope import time_text
+from schemas.words import Event
+from streams.policy.rules import dollars
+
+_SECOND_US = 1_000_000
+
+Detail = tuple[str, str]
+
+
+def sentence(event: Event) -> str:
+    """What an event says."""
+    said = _SENTENCES.get(type(event))
+    return said(event) if said else _plain(event)
+
+
+def _plain(event: Event) -> str:
+    return "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in type(event).__name__).strip()
+
+
+def _offer(offer: e.PlacementOffered) -> str:
+    return f"{offer.device} offers to run it" if offer.fits else f"it does not fit {offer.device}: {offer.reason}"
+
+
+def _admission(admitted: e.IntentAdmitted) -> str:
+    by = f"granted by {admitted.approver}" if admitted.approver else "no person was needed"
+    return f"policy lets it run on {', '.join(admitted.devices)}: {by}"
+
+
+def _plan(step: e.StepPlanned) -> str:
+    what = f"{len(step.circuits)} circuits on {step.device}" if step.kind == "quantum" else f"program {step.kind}"
+    return f"step {step.step} is planned: {what}"
+
+
+def _end(step: e.StepCompleted) -> str:
+    used = f"{step.shots} shots" if step.kind == "quantum" else _seconds(step.classical_time_us)
+    return f"step {step.step} ends after {used}"
+
+
+def _result(result: e.ResultRecorded) -> str:
+    found = ", ".join(f"{each.name} {each.value:.6g} ± {each.standard_error:.2g}" for each in result.observables)
+    return f"the result is recorded: {found or 'no observable'}"
+
+
+def _seconds(time_us: int) -> str:
+    return f"{time_us / _SECOND_US:.3f} s"
+
+
+_SENTENCES: Mapping[type[Event], Callable[[Any], str]] = {
+    e.IntentDeclared: lambda said: f"{said.manifest.initiator} declares {said.job_id}: {said.manifest.purpose}",
+    e.IntentWithdrawn: lambda said: f"the agent withdraws the job: {said.reason}",
+    e.BudgetHeld: lambda said: f"{dollars(said.amount_microusd)} of the site's budget are held",
+    e.BudgetCaptured: lambda said: f"{dollars(said.amount_microusd)} are spent",
+    e.BudgetReleased: lambda said: f"{dollars(said.amount_microusd)} are free again",
+    e.ApprovalRequested: lambda said: f"a person must say yes: {said.message}",
+    e.ApprovalGranted: lambda said: f"{said.approver} says yes",
+    e.ApprovalDenied: lambda said: f"{said.approver} says no: {said.reason}",
+    e.ApprovalRejected: lambda said: f"the answer of {said.approver} does not count, {said.reason}: {said.message}",
+    e.ApprovalExpired: lambda _: "nobody said yes in time",
+    e.IntentAdmitted: _admission,
+    e.IntentRefused: lambda said: f"policy refuses it, {said.reason}: {said.message}",
+    e.PlacementOffered: _offer,
+    e.PlacementDecided: lambda said: f"the scheduler chooses {said.device or 'no device'}: {said.why}",
+    e.ReservationRequested: lambda said: f"a slot on {said.device} is asked for",
+    e.ReservationGranted: lambda said: f"{said.device} holds a slot, place {said.queue_position} in its queue",
+    e.ReservationRefused: lambda said: f"{said.device} refuses the slot: {said.reason}",
+    e.ReservationReleased: lambda said: f"{said.device} gets its slot back: {said.reason}",
+    e.ReservationExpired: lambda said: f"the slot on {said.device} was not used in time",
+    e.StepPlanned: _plan,
+    e.StepStarted: lambda said: f"step {said.step} begins {f'on {said.device}' if said.device else 'in the sandbox'}",
+    e.ShotsMeasured: lambda said: (
+        f"{said.shots} shots of circuit {said.circuit} of step {said.step}, chunk {said.chunk}"
+    ),
+    e.StepCompleted: _end,
+    e.StepFailed: lambda said: f"step {said.step} fails, {said.reason}: {said.message}",
+    e.StepOutcomeUnknown: lambda said: f"nobody can say whether step {said.step} ran: {said.message}",
+    e.RunCancelDecided: lambda said: f"the guard stops step {said.step}, {said.reason}: {said.message}",
+    e.RunCancelled: lambda said: f"{said.device} stopped step {said.step} after {said.shots} shots",
+    e.ArtifactStored: lambda said: f"a document is stored ({said.media_type}, {said.size_bytes} bytes)",
+    e.AlarmSet: lambda said: f"an alarm is set for {time_text(said.rings_us)}",
+    e.AlarmRang: lambda _: "the alarm rings",
+    e.ResultRecorded: _result,
+    e.JobCompleted: lambda _: "the job is done",
+    e.JobFailed: lambda said: f"the job failed, {said.reason}: {said.message}",
+    e.JobCancelled: lambda said: f"the job was cancelled, {said.reason}: {said.message}",
+    e.EventRejected: lambda said: f"{said.topic} offset {said.offset} is rejected, {said.reason}: {said.detail}",
+    e.ReproductionMeasured: lambda said: f"run again: {said.verdict}, index {said.index:.4f}",
+    e.PolicyPublished: lambda said: f"policy {said.policy_id} is published",
+    e.PriceListPublished: lambda _: "a price list is published",
+    e.DeviceSnapshotTaken: lambda said: f"a calibration of {said.device} was taken",
+}
+
+
+def details(event: Event) -> Iterator[Detail]:
+    """The figures that a reader needs to follow a decision: rules, limits, candidates, prices, digests."""
+    match event:
+        case e.IntentDeclared(manifest=manifest):
+            yield "limits", f"{dollars(manifest.budget.cost_microusd)}, {manifest.budget.shots} shots"
+            yield "objective", manifest.objective
+        case e.ApprovalRequested(statement=statement):
+            yield "rule", event.rule
+            yield "price ceiling", dollars(statement.price_ceiling_microusd)
+            yield "intent digest", statement.intent_digest
+            yield "expires", time_text(statement.expires_us)
+            yield "nonce", statement.nonce
+        case e.IntentAdmitted() | e.IntentRefused():
+            yield "rule", event.rule
+            yield "policy digest", event.policy_digest
+        case e.PlacementOffered():
+            yield "snapshot", event.snapshot_digest
+            yield (
+                "prediction",
+                (
+                    f"success {event.predicted_success:.4f}, {dollars(event.price_microusd)}, "
+                    f"waits {event.queue_wait_us / _SECOND_US:.0f} s, runs {event.run_duration_us / _SECOND_US:.0f} s"
+                ),
+            )
+        case e.PlacementDecided():
+            yield "rule", event.rule
+            for each in event.candidates:
+                yield (
+                    each.device,
+                    (
+                        f"{each.verdict}: score {each.score:.4f}, success {each.predicted_success:.4f}, "
+                        f"{dollars(each.price_microusd)}, waits {each.queue_wait_us / _SECOND_US:.0f} s"
+                    ),
+                )
+        case e.StepStarted() if event.snapshot_digest:
+            yield "snapshot", event.snapshot_digest
+            yield "compiled", ", ".join(event.compiled_digests)
+        case e.RunCancelDecided():
+            yield "rule", event.rule
+        case e.ResultRecorded():
+            yield "device", event.device
+            yield "snapshot", event.snapshot_digest
+            yield "result digest", event.result_digest
+            yield "quantum", f"{dollars(event.quantum_microusd)}, {event.shots} shots"
+            yield "classical", f"{dollars(event.classical_microusd)}, {_seconds(event.classical_time_us)}"
+        case e.BudgetCaptured():
+            yield "quantum", dollars(event.quantum_microusd)
+            yield "classical", dollars(event.classical_microusd)
+        case e.PolicyPublished():
+            yield "a person is asked above", dollars(event.approval_above_microusd)
+            yield "at most", f"{dollars(event.cost_max_microusd)}, {event.shots_max} shots"
+        case _:
+            return

@@ -1,0 +1,253 @@
+"""A log as text: records go in, one line of canonical JSON (RFC 8785) a record comes out, and back, with nothing lost.
+
+    {"format":1,"kind":"qpubus log","log":"4f…","partitions":1,"topics":["governance","intents",…]}
+    {"append_time_us":"1768…","hash":"9f…","offset":0,"partition":0,"record":{…,"seal":"AQ…=","value":"AA…="},"topic":"governance"}
+    {"append_time_us":"1768…","hash":"c1…","offset":1,"partition":0,"stray":{"headers":[["Y2U=","…"]],"key":null,…},"topic":"intents"}
+    {"hash":"e3…","records":2}
+
+Bytes are base64; all of a stray is, header names too, as they need not be text. Lines stand in the order of topics,
+partitions and offsets. The hash of a line is the chain of its record (`streams.log.layout`): it covers the append time
+and all that stood before in the topic-partition. The last line has the number of records and the SHA-256 of all bytes
+before it, so a file that was cut is noticed. What a reader would not itself have written is refused with its line.
+"""  # noqa: E501 (a line is a line)
+
+import base64
+import binascii
+from collections.abc import Iterable, Iterator, Mapping
+from hashlib import sha256
+from typing import Any, BinaryIO, NamedTuple
+
+import orjson
+import rfc8785
+
+from schemas.admission import Stored
+from schemas.envelope import Record, Stray
+from streams.log.database import Settings
+from streams.log.layout import (
+    FORMAT,
+    PARTITIONS_MAX,
+    TOPICS_MAX,
+    chain_after,
+    genesis,
+    record_texts,
+    stray_bytes,
+    stray_of,
+)
+from streams.log.port import LogError
+
+KIND = "qpubus log"
+LINE_BYTES_MAX = 64 << 20
+"""Sixty times what a value may have: only a file that is no export has a longer line."""
+_TEXTS = ("causes", "id", "inputs", "key", "sequence", "source", "subject", "time", "traceparent", "type")
+
+
+class ExportInvalid(LogError):
+    """A file that is no whole export, and the number of the line where that shows."""
+
+    def __init__(self, line: int, what: str) -> None:
+        super().__init__(f"line {line}: {what}; export the log again, or bring a sound copy of the file")
+        self.line = line
+
+
+class Chains:
+    """The chains of all topic-partitions of a log, record by record."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.sizes: dict[tuple[str, int], int] = {}
+        self._settings = settings
+        self._chains: dict[tuple[str, int], bytes] = {}
+
+    def after(self, stored: Stored) -> bytes:
+        """The chain with one more record; `LogError` if that does not stand where the one before it ends."""
+        line = topic, partition = stored.topic, stored.partition
+        size = self.sizes.get(line, 0)
+        if topic not in self._settings.topics or not 0 <= partition < self._settings.partitions:
+            raise LogError(f"the log has no partition {partition} of a topic {topic[:64]!r}")
+        if stored.offset != size:
+            raise LogError(f"{topic} partition {partition} goes on at offset {size}, not at {stored.offset}")
+        before = self._chains.get(line) or genesis(self._settings.log_id, topic, partition)
+        record = stored.record
+        if isinstance(record, Record):
+            texts, value, seal = record_texts(record), record.value, record.seal
+            chain = chain_after(before, stored.append_time_us, texts, value, seal)
+        else:
+            chain = chain_after(before, stored.append_time_us, None, stray_bytes(record), None)
+        self._chains[line], self.sizes[line] = chain, size + 1
+        return chain
+
+
+def export_lines(settings: Settings, records: Iterable[Stored]) -> Iterator[bytes]:
+    """All lines of an export; `records` is the whole log, in the order of topics, partitions and offsets."""
+    chains, running, count = Chains(settings), sha256(), 0
+    first = header_line(settings)
+    running.update(first)
+    yield first
+    for count, stored in enumerate(records, 1):  # noqa: B007 (the count goes into the last line)
+        line = record_line(stored, chains.after(stored))
+        if len(line) > LINE_BYTES_MAX:
+            place = f"{stored.topic} partition {stored.partition} offset {stored.offset}"
+            raise LogError(f"{place}: the record is too large for an export; copy the data directory as a whole")
+        running.update(line)
+        yield line
+    yield closing_line(count, running.hexdigest())
+
+
+def header_line(settings: Settings) -> bytes:
+    """The first line: which log this is."""
+    named = {"log": settings.log_id, "partitions": settings.partitions, "topics": list(settings.topics)}
+    return rfc8785.dumps({"format": FORMAT, "kind": KIND} | named) + b"\n"
+
+
+def closing_line(records: int, running: str) -> bytes:
+    """The last line: how many records there are, and the SHA-256 of all lines before."""
+    return b'{"hash":"%s","records":%d}\n' % (running.encode(), records)
+
+
+def record_line(stored: Stored, chain: bytes) -> bytes:
+    """The line of a record. Its texts need no escape, so its RFC 8785 form follows from one template."""
+    topic, partition, offset, append_time_us, record = stored
+    place = f'{{"append_time_us":"{append_time_us}","hash":"{chain.hex()}","offset":{offset},"partition":{partition}'
+    if isinstance(record, Stray):
+        headers = [[_base64(name.encode("utf-8", "surrogateescape")), _base64(text)] for name, text in record.headers]
+        said = {"headers": headers, "key": _or_null(record.key), "value": _or_null(record.value)}
+        return f'{place},"stray":{rfc8785.dumps(said).decode()},"topic":"{topic}"}}\n'.encode()
+    return (
+        f'{place},"record":{{"causes":"{record.causes}","id":"{record.id}","inputs":"{record.inputs}",'
+        f'"key":"{record.key}","seal":"{_base64(record.seal)}","sequence":"{record.sequence}",'
+        f'"source":"{record.source}","subject":"{record.subject}","time":"{record.time}",'
+        f'"traceparent":"{record.traceparent}","type":"{record.type}","value":"{_base64(record.value)}"}},'
+        f'"topic":"{topic}"}}\n'
+    ).encode()
+
+
+class _Line(NamedTuple):
+    """A line as read: its number, its bytes and the object in it."""
+
+    number: int
+    text: bytes
+    said: Mapping[str, Any]
+
+
+class Export:
+    """An export that is read once, from its first line to its last, each line checked before the next is looked at."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        """Read the first line; `ExportInvalid` if it is not that of an export."""
+        self._file = file
+        self._running = sha256()
+        self._number = 0
+        first = self._next()
+        self.settings = _settings_of(first)
+        self._running.update(first.text)
+
+    def records(self) -> Iterator[Stored]:
+        """Every record; only when the iterator has ended is it known that the file is whole."""
+        chains, last = Chains(self.settings), (0, 0)
+        order = {topic: number for number, topic in enumerate(self.settings.topics)}
+        while "records" not in (line := self._next()).said:
+            stored = _stored_of(line)
+            try:
+                chain = chains.after(stored)
+            except LogError as error:
+                raise ExportInvalid(line.number, str(error)) from None
+            if record_line(stored, chain) != line.text:
+                _refuse(line, stored, chain)
+            if last > (last := (order[stored.topic], stored.partition)):
+                raise ExportInvalid(line.number, "the record stands after records of a later topic or partition")
+            self._running.update(line.text)
+            yield stored
+        self._close(line, sum(chains.sizes.values()))
+
+    def _close(self, line: _Line, count: int) -> None:
+        said = line.said["records"]
+        if said != count:
+            raise ExportInvalid(line.number, f"by its last line the file has {said} records, but {count} are there")
+        if line.text != closing_line(count, self._running.hexdigest()):
+            raise ExportInvalid(line.number, "the last line is not that of the lines before it")
+        if self._file.read(1):
+            raise ExportInvalid(line.number + 1, "something follows after the last line")
+
+    def _next(self) -> _Line:
+        self._number += 1
+        text = self._file.readline(LINE_BYTES_MAX + 1)
+        if not text.endswith(b"\n"):
+            cut = "the line is too long" if len(text) > LINE_BYTES_MAX else "the file was cut: it has no last line"
+            raise ExportInvalid(self._number, cut)
+        try:
+            said = orjson.loads(text)
+        except orjson.JSONDecodeError:
+            said = None
+        if not isinstance(said, dict):
+            raise ExportInvalid(self._number, "no JSON object in canonical form")
+        return _Line(self._number, text, said)
+
+
+def _settings_of(line: _Line) -> Settings:
+    said = line.said
+    if said.get("kind") != KIND:
+        raise ExportInvalid(1, "this is no export of a log")
+    if said.get("format") != FORMAT:
+        raise ExportInvalid(1, f"the export has format {said.get('format')!r}, this release knows {FORMAT}")
+    match said:
+        case {"log": str(log_id), "partitions": int(partitions), "topics": [*topics]} if (
+            len(log_id) == 32
+            and set(log_id) <= set("0123456789abcdef")
+            and 1 <= partitions <= PARTITIONS_MAX
+            and 1 <= len(set(topics)) == len(topics) <= TOPICS_MAX
+            and all(isinstance(topic, str) and topic.isascii() and topic.isalnum() for topic in topics)
+        ):
+            settings = Settings(log_id, partitions, tuple(topics))
+            if header_line(settings) == line.text:
+                return settings
+    raise ExportInvalid(1, "the first line is not in its canonical form")
+
+
+def _stored_of(line: _Line) -> Stored:
+    """The record that a line seems to hold; whether it says so in the one right form is seen by writing it again."""
+    try:
+        match line.said:
+            case {"append_time_us": str(time), "offset": int(offset), "partition": int(partition), "topic": str(topic)}:
+                record = _record_of(topic, line.said)
+                return Stored(topic, partition, offset, int(time), record)
+    except (ValueError, TypeError, KeyError, binascii.Error):
+        pass
+    raise ExportInvalid(line.number, "the line is not in the form of a record")
+
+
+def _record_of(topic: str, said: Mapping[str, Any]) -> Record | Stray:
+    if "stray" in said:
+        stray = said["stray"]
+        headers = [(_bytes(name).decode("utf-8", "surrogateescape"), _bytes(text)) for name, text in stray["headers"]]
+        key, value = (None if stray[name] is None else _bytes(stray[name]) for name in ("key", "value"))
+        return stray_of(topic, stray_bytes(Stray(topic, key, value, tuple(headers))))
+    record = said["record"]
+    texts = {name: record[name] for name in _TEXTS}
+    if not all(isinstance(text, str) for text in texts.values()):
+        raise TypeError
+    return Record(topic=topic, value=_bytes(record["value"]), seal=_bytes(record["seal"]), **texts)
+
+
+def _refuse(line: _Line, stored: Stored, chain: bytes) -> None:
+    place = f"{stored.topic} partition {stored.partition} offset {stored.offset}"
+    said = line.said.get("hash")
+    try:
+        is_hash = isinstance(said, str) and record_line(stored, bytes.fromhex(said)) == line.text
+    except ValueError:
+        is_hash = False
+    if is_hash:
+        raise ExportInvalid(line.number, f"{place}: the record has the hash {chain.hex()}, the line says {said}")
+    raise ExportInvalid(line.number, f"{place}: the line is not in canonical form")
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def _or_null(data: bytes | None) -> str | None:
+    return None if data is None else _base64(data)
+
+
+def _bytes(text: Any) -> bytes:
+    if not isinstance(text, str):
+        raise TypeError
+    return base64.b64decode(text, validate=True)

@@ -1,0 +1,121 @@
+"""Making a log: its files are written aside and put in their places together, so there is a whole log or none.
+
+A new log may be born with records that another log held, each with the append time that it had there. This is the only
+door through which an append time that is not the clock's gets in: it shuts when the log is put in its place, and a log
+that stands has no way of being dated back.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from schemas.admission import Stored
+from schemas.envelope import Record
+from streams.log import database
+from streams.log.database import Settings
+from streams.log.head import HeadFile, Tip, head_text, slot_bytes, sync_directory, tip_line
+from streams.log.layout import Row, base_of, insert, record_texts, stray_bytes
+from streams.log.lines import Chains
+from streams.log.port import LogError
+from streams.log.reading import DATABASE, HEAD, LOCK
+
+_ROWS_HELD = 2_048
+
+
+class NewLog:
+    """A log that is being made."""
+
+    def __init__(self, path: Path, settings: Settings) -> None:
+        self._path = path
+        self._settings = settings
+        self._chains = Chains(settings)
+        self._tips: dict[tuple[str, int], Tip] = {}
+        self._numbers = {topic: number for number, topic in enumerate(settings.topics)}
+        self._held: list[Row] = []
+        with database.faults(path, "making"):
+            path.unlink(missing_ok=True)
+            database.make(path, settings)
+            self._writing = database.connect(path, writing=True)
+            self._writing.pragma("journal_mode", "off")  # nobody reads the file before it is whole
+            self._writing.pragma("synchronous", "off")
+
+    def take(self, stored: Stored) -> None:
+        """One more record, with the append time it had; it stands at the offset where its topic-partition ends."""
+        chain = self._chains.after(stored)
+        topic, partition, offset, append_time_us, record = stored
+        position = base_of(self._numbers[topic], partition) + offset
+        if isinstance(record, Record):
+            row: Row = (position, append_time_us, record_texts(record), record.value, record.seal, chain)
+        else:
+            row = (position, append_time_us, None, stray_bytes(record), None, chain)
+        self._tips[topic, partition] = Tip(offset + 1, chain)
+        self._held.append(row)
+        if len(self._held) >= _ROWS_HELD:
+            self._write()
+
+    def finish(self) -> list[str]:
+        """Write what is held, make all of it durable; the lines of the head."""
+        self._write()
+        with database.faults(self._path, "making"):
+            self._writing.pragma("journal_mode", "wal")
+            self._writing.close()
+            descriptor = os.open(self._path, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        return [tip_line(*line, tip) for line, tip in sorted(self._tips.items())]
+
+    def drop(self) -> None:
+        """Leave nothing behind."""
+        self._writing.close()
+        for end in ("", "-wal", "-shm"):
+            self._path.with_name(self._path.name + end).unlink(missing_ok=True)
+
+    def _write(self) -> None:
+        with database.faults(self._path, "making"), self._writing:
+            self._writing.executemany(insert(1), self._held)
+        self._held = []
+
+
+@contextmanager
+def new_log(directory: Path, settings: Settings) -> Iterator[NewLog]:
+    """A log to be put in `directory`, which must have none, when the context ends; an error leaves none there."""
+    with database.faults(directory, "making a log in"):
+        directory.mkdir(parents=True, exist_ok=True)
+        lock = locked(directory)
+    try:
+        if (directory / DATABASE).exists():
+            raise LogError(f"there is a log in {directory} already; name another data directory, or use it")
+        new = NewLog(directory / f"{DATABASE}.new", settings)
+        try:
+            yield new
+            tips = new.finish()
+            with database.faults(directory, "making a log in"):
+                slot = slot_bytes(settings.partitions * len(settings.topics))
+                HeadFile.make(directory / HEAD, slot, head_text(settings.log_id, 0, tips))
+                (directory / f"{DATABASE}.new").replace(directory / DATABASE)
+                sync_directory(directory)
+        except BaseException:
+            new.drop()
+            raise
+    finally:
+        os.close(lock)
+
+
+def locked(directory: Path) -> int:
+    """The open lock file of a log, locked; `LogError` if somebody else writes it."""
+    descriptor = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
+        os.close(descriptor)
+        raise LogError(
+            f"process {holder or 'unknown'} writes the log in {directory}; only one process may: use that one"
+        ) from None
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    return descriptor

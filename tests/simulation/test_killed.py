@@ -1,0 +1,96 @@
+"""The demo is killed with `kill -9` at seeded points and started again: it ends as if nothing had happened."""
+
+import random
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from agents.devices.fleet import open_fleet
+from agents.devices.ledger import ChunkRecord
+from qpubus.reading import open_desk
+from schemas.admission import Refused
+from schemas.events import ResultRecorded, ShotsMeasured
+from schemas.topics import TOPICS
+from streams.reader import Reader
+from streams.stage import Heard
+from tests.support.killing import KILLED, acknowledged, fingerprint, moments, run_demo_apart
+
+SEED = 11
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What a demo leaves: what the log says was measured and found, and what the devices' own ledgers say ran."""
+
+    measured: Counter[tuple[int, int, int, tuple[tuple[str, int], ...]]]
+    results: list[ResultRecorded]
+    chunks: list[ChunkRecord]
+    refused: list[Refused]
+
+
+async def ended(directory: Path) -> Ended:
+    async with open_desk(directory / "data") as desk:
+        reader = Reader(desk.log, desk.partition, TOPICS, {desk.site: desk.root_public_key})
+        items = await reader.read(1_000_000)
+    events = [item.event for item in items if isinstance(item, Heard)]
+    measured = Counter(
+        (event.step, event.circuit, event.chunk, tuple(sorted(event.counts.items())))
+        for event in events
+        if isinstance(event, ShotsMeasured)
+    )
+    fleet = open_fleet(directory / "data" / "devices", SEED)
+    chunks = [chunk for device in fleet.values() for chunk in device.ledger.chunks()]
+    results = [event for event in events if isinstance(event, ResultRecorded)]
+    return Ended(measured, results, chunks, [item for item in items if isinstance(item, Refused)])
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A demo that nobody kills."""
+    directory = tmp_path_factory.mktemp("undisturbed")
+    assert run_demo_apart(directory, SEED, None) == 0
+    return directory
+
+
+def points(directory: Path, count: int) -> list[int]:
+    """Moments of the demo's life, drawn with a fixed seed from all of them."""
+    return sorted(random.Random(SEED).sample(range(1, moments(directory) + 1), count))  # noqa: S311 - no secret
+
+
+async def check_point(undisturbed: Path, directory: Path, point: int) -> None:
+    """Kill a demo at a point, start it again, and compare its end with that of the undisturbed one."""
+    expected = await ended(undisturbed)
+    assert run_demo_apart(directory, SEED, point) == KILLED
+    assert run_demo_apart(directory, SEED, None) == 0
+    seen = await ended(directory)
+    assert not seen.refused
+    assert set(seen.measured.values()) == {1}, "each chunk is told once"
+    assert len(seen.chunks) == len(seen.measured), "each chunk told ran once, by the device's own ledger"
+    assert Counter(tuple(sorted(chunk.counts.items())) for chunk in seen.chunks) == Counter(
+        counts for _, _, _, counts in seen.measured
+    )
+    assert seen.measured == expected.measured, "a kill changes no count"
+    assert [each.observables for each in seen.results] == [each.observables for each in expected.results]
+    await check_acknowledged(directory)
+
+
+async def check_acknowledged(directory: Path) -> None:
+    """Every append that a killed demo was told is done stands on the log, byte for byte."""
+    async with open_desk(directory / "data") as desk:
+        for place, print_ in acknowledged(directory):
+            [stored] = await desk.log.read(place.topic, place.partition, place.offset, 1)
+            assert (stored.offset, fingerprint(stored.record)) == (place.offset, print_)
+
+
+async def test_a_demo_killed_anywhere_goes_on_and_ends_the_same(undisturbed: Path, tmp_path: Path) -> None:
+    for point in points(undisturbed, 20):
+        await check_point(undisturbed, tmp_path / str(point), point)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3_600)
+async def test_a_demo_killed_at_a_hundred_points_goes_on_and_ends_the_same(undisturbed: Path, tmp_path: Path) -> None:
+    for point in points(undisturbed, 100):
+        await check_point(undisturbed, tmp_path / str(point), point)
