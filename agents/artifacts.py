@@ -84,9 +84,8 @@ class ArtifactStore:
                 file.flush()
                 os.fsync(file.fileno())
             Path(aside).replace(path)
-        except BaseException:
+        finally:
             Path(aside).unlink(missing_ok=True)
-            raise
         directory = os.open(self._directory, os.O_RDONLY)
         try:
             os.fsync(directory)

@@ -1,7 +1,7 @@
 """Runs one program in a process of its own: program and JSON document go in, a JSON object or the reason why not out.
 
 The child has an isolated interpreter, an empty directory that is thrown away, an environment without anything of ours,
-limits on time, memory, files and processes, and no network where the kernel allows that.
+limits on time, memory, files and processes, and where the kernel allows that no network and no files but its own.
 """
 
 import asyncio
@@ -74,16 +74,18 @@ class Enclosure:
     limits: Limits = Limits()
 
     @cached_property
-    def has_no_network(self) -> bool:
-        """Whether the kernel lets a program be cut off from the network."""
+    def given_up(self) -> frozenset[str]:
+        """What a program can be kept from on this machine: `network`, and `files` other than its own."""
         probe = [sys.executable, "-I", "-S", _LAUNCHER, "probe"]
-        return run(probe, env=_ENVIRONMENT, stdin=DEVNULL, check=False).returncode == 0  # noqa: S603 - our own file
+        probed = run(probe, env=_ENVIRONMENT, stdin=DEVNULL, capture_output=True, check=False)  # noqa: S603 - our own file
+        return frozenset(filter(None, probed.stdout.decode().strip().split(",")))
 
     @property
     def description(self) -> str:
         """What holds around a program, for the record."""
-        network = "no network" if self.has_no_network else "network not cut off: the kernel refuses namespaces"
-        return f"own process, empty directory, limits, {network}"
+        network = "no network" if "network" in self.given_up else "network not cut off, the kernel refuses namespaces"
+        files = "no other files" if "files" in self.given_up else "files not cut off, the kernel has no Landlock"
+        return f"own process, empty directory, limits; {network}; {files}"
 
     async def run(self, program: bytes, document: bytes) -> Answer:
         """Run a program with `document` on its standard input; `ProgramFailed` says why there is no answer."""
@@ -142,8 +144,8 @@ class Enclosure:
             return output.read()
 
     def _command(self, program: Path) -> list[str]:
-        network = "no-network" if self.has_no_network else "network"
-        return [sys.executable, "-I", _LAUNCHER, network, *self.limits.arguments(), str(program)]
+        given_up = ",".join(sorted(self.given_up))
+        return [sys.executable, "-I", _LAUNCHER, given_up, *self.limits.arguments(), str(program)]
 
 
 def _end(child: Popen[bytes]) -> None:
@@ -156,7 +158,7 @@ def _end(child: Popen[bytes]) -> None:
 def _failure(status: int, errors: bytes, limits: Limits) -> ProgramFailed:
     """The reason behind an exit status, with the last line the program wrote to its standard error."""
     if status == enclosed.CANNOT_ENCLOSE:
-        return ProgramFailed("sandbox_unavailable", "the kernel no longer lets a program be cut off from the network")
+        return ProgramFailed("sandbox_unavailable", "the kernel no longer lets a program be kept in as probed")
     if status in (-signal.SIGXCPU, -signal.SIGKILL):
         return ProgramFailed("program_timeout", f"it used more than {limits.cpu_s} s of processor time")
     lines = errors.decode(errors="replace").strip().splitlines()

@@ -13,10 +13,11 @@ import orjson
 from agents.artifacts import ArtifactError, ArtifactStore
 from agents.docket import Case, Docket
 from agents.drafts import draft
-from agents.intake import check_agent, completed, known_key, of_fit, read_manifest, signing_key
+from agents.intake import check_agent, completed, known_key, of_fit, read_manifest, signing_key, why_not_kept
 from agents.party import Clock, Membership, Party
-from agents.rehearsal import Rehearsal
+from agents.rehearsal import Rehearsal, dry_run
 from agents.replies import Answer, DryRun, Outcome, PendingApproval, Problem, Receipt, Refused, Said, Stored, refusal
+from agents.vault import Vault, VaultError
 from schemas.admission import EnrolledKey
 from schemas.events import (
     ApprovalDenied,
@@ -25,11 +26,13 @@ from schemas.events import (
     HumanProof,
     IntentDeclared,
     IntentWithdrawn,
+    TraceSealed,
 )
 from schemas.keys import key_id, raw_public_key
 from schemas.manifest import Manifest
 from schemas.proofs import TYPE_WITHDRAWAL, ProofInvalid, declared_manifest, sign_manifest, verify_jws
 from schemas.topics import Role
+from schemas.traces import SealedTrace
 from streams.log.port import AppendUnknown, Log, LogError
 from streams.policy.approval import why_not_counted
 from streams.policy.state import Waiting
@@ -42,8 +45,9 @@ Reply = TypeVar("Reply")
 class Gateway(Party):
     """The one way in. Calls are taken one after the other, each after all that the log says by then."""
 
-    def __init__(self, membership: Membership, log: Log, clock: Clock, artifacts: ArtifactStore) -> None:
+    def __init__(self, membership: Membership, log: Log, clock: Clock, artifacts: ArtifactStore, vault: Vault) -> None:
         super().__init__(membership, log, clock)
+        self._vault = vault
         self._key_id = key_id(raw_public_key(membership.key))
         self._artifacts = artifacts
         self._docket = Docket()
@@ -64,9 +68,14 @@ class Gateway(Party):
         async with self._hearing:
             return await super().listen()
 
-    async def declare(self, manifest_json: bytes, agent_proof: str) -> Receipt | Refused:
-        """Take an agent's intent: check it whole, complete and sign it, append it. Said again, the same receipt."""
-        return await self._call(lambda: self._declare(manifest_json, agent_proof))
+    async def declare(
+        self, manifest_json: bytes, agent_proof: str, trace: SealedTrace | None = None
+    ) -> Receipt | Refused:
+        """Take an agent's intent: check it whole, complete and sign it, append it. Said again, the same receipt.
+
+        The decision trace that the manifest names may come beside it: its text goes into the vault.
+        """
+        return await self._call(lambda: self._declare(manifest_json, agent_proof, trace))
 
     async def dry_run(self, manifest_json: bytes) -> DryRun | Refused:
         """What would become of a manifest; nothing is appended or reserved."""
@@ -107,12 +116,14 @@ class Gateway(Party):
                 return await answer()
             except ArtifactError as error:
                 return Refused(error.reason, str(error))
+            except VaultError as error:
+                return Refused("vault_failed", f"nothing was appended: {error}")
             except AppendUnknown as error:
                 return Refused("outcome_unknown", f"{error}; nobody can say whether it was appended: hand it in again")
             except LogError as error:
                 return Refused("log_failed", f"nothing was appended: {error}")
 
-    async def _declare(self, manifest_json: bytes, agent_proof: str) -> Receipt | Refused:
+    async def _declare(self, manifest_json: bytes, agent_proof: str, trace: SealedTrace | None) -> Receipt | Refused:
         manifest = read_manifest(manifest_json)
         if isinstance(manifest, Refused):
             return manifest
@@ -130,7 +141,13 @@ class Gateway(Party):
             job_id=manifest.job_id, agent_key_id=agent_key_id, agent_proof=agent_proof, manifest=signed
         )
         now_us = self.clock.now_us()
-        cause = (await self.say(draft(intent, now_us)))[0]
+        said = [draft(intent, now_us)]
+        if trace is not None:
+            if refused := why_not_kept(manifest, trace):
+                return refused
+            await asyncio.to_thread(self._vault.keep, trace)
+            said.append(draft(_sealed(manifest.job_id, trace), now_us))
+        cause = (await self.say(*said))[0]
         return Receipt(manifest.job_id, cause.digest, signed, now_us)
 
     def _again(self, earlier: Case, manifest: Manifest) -> Receipt | Refused:
@@ -153,8 +170,7 @@ class Gateway(Party):
             for name, digest in manifest.artifacts.items()
             if not self._artifacts.has(digest)
         ]
-        snapshots = self._rehearsal.snapshots()
-        return problems + await asyncio.to_thread(of_fit, manifest, snapshots)
+        return problems + await asyncio.to_thread(of_fit, manifest, self._rehearsal.standing().snapshots)
 
     async def _dry_run(self, manifest_json: bytes) -> DryRun | Refused:
         manifest = read_manifest(manifest_json)
@@ -165,7 +181,7 @@ class Gateway(Party):
             problems.append(Problem("job_id", "job_repeated", "the job id was used before: choose a new one"))
         if problems:
             return refusal(problems)
-        return await asyncio.to_thread(self._rehearsal.dry_run, manifest, self.clock.now_us())
+        return await asyncio.to_thread(dry_run, manifest, self._rehearsal.standing(), self.clock.now_us())
 
     async def _answer(self, answer: Answer, reason: str | None) -> Said | Refused:
         case = self._docket.cases.get(answer.job_id)
@@ -248,6 +264,10 @@ class Gateway(Party):
     @property
     def _keys(self) -> dict[str, EnrolledKey]:
         return self._reader.admission(self.site).keys
+
+
+def _sealed(job_id: str, trace: SealedTrace) -> TraceSealed:
+    return TraceSealed(job_id=job_id, subject=trace.subject, summary=trace.summary, text_digest=trace.text_digest)
 
 
 def _is_text(value: object) -> bool:

@@ -18,6 +18,7 @@ from schemas.admission import EnrolledKey
 from schemas.manifest import MANIFEST_BYTES_MAX, CircuitTemplate, Manifest, Quantum, signed_payload
 from schemas.proofs import TYPE_INTENT, ProofInvalid, jws_key_id, verify_jws
 from schemas.topics import Role
+from schemas.traces import TEXT_BYTES_MAX, SealedTrace
 
 PROOF_BYTES_MAX = MANIFEST_BYTES_MAX * 4 // 3 + 1_024
 ARTIFACTS_MAX = 64
@@ -100,6 +101,17 @@ def known_key(name: str, keys: Mapping[str, EnrolledKey], role: Role) -> Enrolle
     if key.role != role:
         return Refused("role_forbidden", f"the key {name} is enrolled as {key.role}, needed is {role.value}")
     return key
+
+
+def why_not_kept(manifest: Manifest, trace: SealedTrace) -> Refused | None:
+    """Why a decision trace is not taken: it is not the one that the agent's signed manifest names, or too long."""
+    if manifest.decision_trace_digest is None:
+        return Refused("trace_unnamed", "name the trace in the manifest: decision_trace_digest")
+    if trace.text_bytes > TEXT_BYTES_MAX:
+        return Refused("trace_oversized", f"the trace has {trace.text_bytes} bytes, the limit is {TEXT_BYTES_MAX}")
+    if trace.digest != manifest.decision_trace_digest:
+        return Refused("trace_mismatch", "this is not the trace that the manifest names: hand in that one")
+    return None
 
 
 def completed(manifest: Manifest) -> Manifest:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -39,6 +39,9 @@ class Party:
     again from the start and goes on. It keeps nothing else; whatever it does to the world is idempotent.
     """
 
+    topics: ClassVar[tuple[str, ...]] = tuple(topic for topic in TOPICS if topic != "checkpoints")
+    """What it reads. Checkpoints call for nothing but by those who make and witness them."""
+
     def __init__(self, membership: Membership, log: Log, clock: Clock) -> None:
         self.name = self.source = membership.source
         self.site = membership.site
@@ -46,7 +49,7 @@ class Party:
         self._key = membership.key
         self._log = log
         partition = partition_of(self.site.encode(), log.partitions)
-        self._reader = Reader(log, partition, TOPICS, {self.site: membership.root_public_key})
+        self._reader = Reader(log, partition, self.topics, {self.site: membership.root_public_key})
         self._scribe = Scribe(self.source, self.site, self._reader.admission(self.site).writable)
         self._is_up_to_date = False
 

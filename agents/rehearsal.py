@@ -3,6 +3,9 @@
 It keeps what these rules need: policy's state by policy's own fold, snapshots and states of devices.
 """
 
+from collections.abc import Mapping
+from typing import NamedTuple
+
 from agents.artifacts import ArtifactError, ArtifactStore
 from agents.devices.capabilities import SnapshotUnreadable
 from agents.devices.offers import Circumstances, offer
@@ -23,18 +26,26 @@ STANDARD_ERROR_PREFIX = "target_standard_error"
 _NO_INTENT = "0" * 64
 
 
+class Standing(NamedTuple):
+    """What decisions would rest on at a time: policy's state, the latest readable snapshots, the states of devices."""
+
+    policy: PolicyState
+    snapshots: Mapping[str, Snapshot]
+    statuses: Mapping[str, DeviceStatusChanged]
+
+
 class Rehearsal:
-    """What a decision would rest on now."""
+    """Keeps up with the log as policy does, and with what devices say of themselves."""
 
     def __init__(self, artifacts: ArtifactStore) -> None:
         self.policy = PolicyState()
         self._artifacts = artifacts
         self._taken: dict[str, DeviceSnapshotTaken] = {}
         self._statuses: dict[str, DeviceStatusChanged] = {}
-        self._read: dict[str, Snapshot] = {}
+        self._snapshots: dict[str, Snapshot] = {}
 
     def hear(self, heard: Heard) -> None:
-        """Take in an event as policy does, and what devices say of themselves."""
+        """Take in an event, whoever said it; of a device only what its own agent says."""
         if heard.cause.topic in POLICY.inputs:
             self.policy = POLICY.evolve(self.policy, heard)
         match heard.event:
@@ -45,51 +56,53 @@ class Rehearsal:
             case _:
                 pass
 
-    def snapshots(self) -> dict[str, Snapshot]:
-        """The latest snapshot of each device; one whose document cannot be read is no basis for anything."""
+    def standing(self) -> Standing:
+        """How things stand now. A snapshot whose document cannot be read is no basis for anything."""
         found = {}
         for device, taken in self._taken.items():
+            known = self._snapshots.get(device)
             try:
-                found[device] = self._snapshot(taken.snapshot_digest)
+                if known is None or known.digest != taken.snapshot_digest:
+                    known = read_snapshot(self._artifacts.get(taken.snapshot_digest))
             except (ArtifactError, SnapshotUnreadable):
                 continue
-        return found
+            found[device] = known
+        self._snapshots = found
+        return Standing(self.policy, found, dict(self._statuses))
 
-    def dry_run(self, manifest: Manifest, now_us: int) -> DryRun:
-        """Verdict, likely placement and price of a manifest that is well formed."""
-        policy = self.policy
-        verdict = judge(policy.limits(), Wish.of(manifest), now_us)
-        snapshots = self.snapshots()
-        devices = tuple(sorted(snapshots)) if isinstance(verdict, Refuse) else verdict.devices
-        offers = tuple(self._offer(manifest, snapshots[device]) for device in devices if device in snapshots)
-        choice = choose(Request.of(manifest, devices, manifest.budget.cost_microusd), offers, self._limits(), now_us)
-        return DryRun(
-            verdict="admit" if isinstance(verdict, Admit) else "ask" if isinstance(verdict, Ask) else "refuse",
-            rule=verdict.rule,
-            message="" if isinstance(verdict, Admit) else verdict.message,
-            price_microusd=choice.offer.price_microusd if choice.offer else None,
-            price_ceiling_microusd=manifest.budget.cost_microusd,
-            placement=choice,
-            offers=offers,
-            standard_errors={
-                name: value for name, value in manifest.parameters.items() if name.startswith(STANDARD_ERROR_PREFIX)
-            },
-        )
 
-    def _offer(self, manifest: Manifest, snapshot: Snapshot) -> PlacementOffered:
-        status = self._statuses.get(snapshot.device_id)
-        price = price_of(self.policy.prices, snapshot.device_id)
-        queue = (status.queue_jobs, status.queue_wait_us) if status else (0, 0)
-        return offer(manifest, _NO_INTENT, snapshot, Circumstances(price, *queue))
+def dry_run(manifest: Manifest, standing: Standing, now_us: int) -> DryRun:
+    """Verdict, likely placement and price of a manifest that is well formed."""
+    verdict = judge(standing.policy.limits(), Wish.of(manifest), now_us)
+    snapshots = standing.snapshots
+    devices = tuple(sorted(snapshots)) if isinstance(verdict, Refuse) else verdict.devices
+    offers = tuple(_offer(manifest, standing, snapshots[device]) for device in devices if device in snapshots)
+    request = Request.of(manifest, devices, manifest.budget.cost_microusd)
+    choice = choose(request, offers, _limits(standing), now_us)
+    return DryRun(
+        verdict="admit" if isinstance(verdict, Admit) else "ask" if isinstance(verdict, Ask) else "refuse",
+        rule=verdict.rule,
+        message="" if isinstance(verdict, Admit) else verdict.message,
+        price_microusd=choice.offer.price_microusd if choice.offer else None,
+        price_ceiling_microusd=manifest.budget.cost_microusd,
+        placement=choice,
+        offers=offers,
+        standard_errors={
+            name: value for name, value in manifest.parameters.items() if name.startswith(STANDARD_ERROR_PREFIX)
+        },
+    )
 
-    def _limits(self) -> Limits:
-        statuses = {device: status.status for device, status in self._statuses.items()}
-        in_force = self.policy.policy
-        if in_force is None:
-            return Limits(1.0, -1, statuses, {})
-        return Limits(in_force.min_fidelity, in_force.max_snapshot_age_us, statuses, {})
 
-    def _snapshot(self, digest: str) -> Snapshot:
-        if digest not in self._read:
-            self._read[digest] = read_snapshot(self._artifacts.get(digest))
-        return self._read[digest]
+def _offer(manifest: Manifest, standing: Standing, snapshot: Snapshot) -> PlacementOffered:
+    status = standing.statuses.get(snapshot.device_id)
+    price = price_of(standing.policy.prices, snapshot.device_id)
+    queue = (status.queue_jobs, status.queue_wait_us) if status else (0, 0)
+    return offer(manifest, _NO_INTENT, snapshot, Circumstances(price, *queue))
+
+
+def _limits(standing: Standing) -> Limits:
+    statuses = {device: status.status for device, status in standing.statuses.items()}
+    in_force = standing.policy.policy
+    if in_force is None:
+        return Limits(1.0, -1, statuses, {})
+    return Limits(in_force.min_fidelity, in_force.max_snapshot_age_us, statuses, {})

@@ -53,13 +53,17 @@ class Presented:
 
 @dataclass(frozen=True)
 class Approval:
-    """The human gate of a job: what a person is asked to sign, and the answer that policy took."""
+    """The human gate of a job: what a person is asked to sign, and the answer that policy took.
+
+    `rejection` says why the latest answer that did not count was turned down.
+    """
 
     rule: str
     message: str
     statement: ApprovalStatement
     requested_us: int
     presented: Table[str, Presented] = field(default_factory=Map)
+    rejection: str = ""
     expired: bool = False
     answer: Presented | None = None
 

@@ -20,6 +20,7 @@ from schemas.events import (
     ApprovalDenied,
     ApprovalExpired,
     ApprovalGranted,
+    ApprovalRejected,
     ApprovalRequested,
     BudgetCaptured,
     BudgetHeld,
@@ -143,6 +144,14 @@ def _answered(view: JobsView, event: ApprovalGranted | ApprovalDenied, time_us: 
         time_us=time_us,
     )
     approval = changed(approval, presented=approval.presented.set(event.approver, presented))
+    return _with(view, event.job_id, approval=approval)
+
+
+def _answer_rejected(view: JobsView, event: ApprovalRejected, _: int) -> JobsView:
+    approval = _job(view, event.job_id).approval
+    if approval is None or event.approver not in approval.presented:
+        return view
+    approval = changed(approval, presented=approval.presented.delete(event.approver), rejection=event.message)
     return _with(view, event.job_id, approval=approval)
 
 
@@ -286,6 +295,7 @@ JOBS = View(
         ApprovalRequested: _approval_requested,
         ApprovalGranted: _answered,
         ApprovalDenied: _answered,
+        ApprovalRejected: _answer_rejected,
         ApprovalExpired: _approval_expired,
         IntentAdmitted: _admitted,
         IntentRefused: _refused,

@@ -51,7 +51,7 @@ class JobFigures:
 
 @dataclass(frozen=True)
 class Fidelity:
-    """Sums over circuits; the squares are of the half intervals below and above, times shots."""
+    """Sums over circuits of one method; the squares are of the half intervals below and above, times shots."""
 
     circuits: int = 0
     shots: int = 0
@@ -124,20 +124,25 @@ def _step_completed(view: KpisView, event: StepCompleted, time_us: int) -> KpisV
     view = _step_ended(view, event, time_us)
     if not event.fidelities:
         return view
-    return changed(
-        view,
-        hellinger=_added(view.hellinger, [each for each in event.fidelities if each.method == "hellinger"]),
-        mirror=_added(view.mirror, [each for each in event.fidelities if each.method == "mirror"]),
-    )
+    hellinger = [each for each in event.fidelities if each.method == "hellinger"]
+    mirror = [each for each in event.fidelities if each.method == "mirror"]
+    if hellinger:
+        view = changed(view, hellinger=_added(view.hellinger, hellinger, are_independent=True))
+    if mirror:
+        view = changed(view, mirror=_added(view.mirror, mirror, are_independent=False))
+    return view
 
 
-def _added(sums: Fidelity, circuits: Sequence[CircuitFidelity]) -> Fidelity:
+def _added(sums: Fidelity, circuits: Sequence[CircuitFidelity], *, are_independent: bool) -> Fidelity:
+    """The sums with a step's circuits of one method added. Those judged by the step's canaries err all alike."""
+    below = [each.shots * (each.value - each.low) for each in circuits]
+    above = [each.shots * (each.high - each.value) for each in circuits]
     return Fidelity(
         circuits=sums.circuits + len(circuits),
         shots=sums.shots + sum([each.shots for each in circuits]),
         weighted=sums.weighted + sum([each.shots * each.value for each in circuits]),
-        below_squared=sums.below_squared + sum([(each.shots * (each.value - each.low)) ** 2 for each in circuits]),
-        above_squared=sums.above_squared + sum([(each.shots * (each.high - each.value)) ** 2 for each in circuits]),
+        below_squared=sums.below_squared + (sum([half**2 for half in below]) if are_independent else sum(below) ** 2),
+        above_squared=sums.above_squared + (sum([half**2 for half in above]) if are_independent else sum(above) ** 2),
     )
 
 

@@ -109,7 +109,7 @@ def _fidelity(view: KpisView) -> Kpi:
 
 
 def _shot_weighted(*sums: Fidelity) -> Kpi:
-    method = "mean over circuits weighted by shots; their 95 % intervals added in quadrature"
+    method = "mean over circuits weighted by shots; 95 % intervals in quadrature, in full where canaries are shared"
     shots = sum(each.shots for each in sums)
     if not shots:
         return Kpi(None, 0, None, None, method, "no circuit was measured")

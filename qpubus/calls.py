@@ -1,5 +1,6 @@
 """The calls of the local door: each goes to the gateway, and comes back as a plain document or as a refusal."""
 
+import asyncio
 import base64
 import binascii
 import os
@@ -8,7 +9,8 @@ from typing import Any, TypeVar
 
 from agents import replies
 from qpubus.door import Call, Refused
-from qpubus.requests import Declaration, Denial, Document, Grant, Nothing, Trial, Withdrawal
+from qpubus.governing import append_governance
+from qpubus.requests import Declaration, Denial, Document, Governance, Grant, Nothing, Trial, Withdrawal
 from qpubus.wiring import Machine
 from schemas.manifest import plain
 
@@ -19,7 +21,7 @@ def gateway_calls(machine: Machine) -> Mapping[str, Call]:
     """What the door of a running machine answers."""
 
     async def declare(asked: Declaration) -> Mapping[str, Any]:
-        receipt = _kept(await machine.gateway.declare(asked.manifest.encode(), asked.agent_proof))
+        receipt = _kept(await machine.gateway.declare(asked.manifest.encode(), asked.agent_proof, asked.trace))
         return receipt._asdict() | {"manifest": plain(receipt.manifest)}
 
     async def dry_run(asked: Trial) -> Mapping[str, Any]:
@@ -41,6 +43,18 @@ def gateway_calls(machine: Machine) -> Mapping[str, Call]:
             raise Refused("arguments_invalid", "content: it is not base64") from None
         return _kept(await machine.gateway.store_artifact(content, asked.media_type))._asdict()
 
+    governing = asyncio.Lock()
+
+    async def govern(asked: Governance) -> Mapping[str, Any]:
+        records = [each.record() for each in asked.records]
+        async with governing:
+            refused = await append_governance(
+                machine.log, machine.site, machine.root_public_key, records, machine.clock.now_us()
+            )
+        if refused:
+            raise Refused(refused.reason, refused.detail)
+        return {"appended": len(records)}
+
     async def status(_: Nothing) -> Mapping[str, Any]:
         return {
             "site": machine.site,
@@ -56,6 +70,7 @@ def gateway_calls(machine: Machine) -> Mapping[str, Call]:
         "deny": Call(Denial, deny),
         "withdraw": Call(Withdrawal, withdraw),
         "store_artifact": Call(Document, store_artifact),
+        "govern": Call(Governance, govern),
         "status": Call(Nothing, status),
     }
 

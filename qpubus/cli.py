@@ -37,6 +37,9 @@ COMMANDS = {
     "kpis": ("watch", "Show the KPIs."),
     "audit": ("audit", "Doubt the log: verify, explain, decide again."),
     "replay": ("replay", "Rebuild from the log what is kept beside it."),
+    "keys": ("keys", "Say who may speak: list, enrol, revoke, rotate."),
+    "vault": ("vault", "Keep erasable texts: show, erase."),
+    "log": ("log", "Carry a log elsewhere: export, import."),
     "bench": ("bench", "Measure, each figure against its reference."),
 }
 """Command → its module in `qpubus.commands`, where it has its own name (a group: `app`), and what it does in a line."""

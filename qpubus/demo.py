@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from agents.approver import Approver
-from agents.client import RequestingAgent, h2_documents, h2_manifest
+from agents.client import RequestingAgent, h2_documents, h2_manifest, h2_why
 from agents.clock import VirtualClock
 from agents.devices.seeds import named_seed
 from agents.party import Party
@@ -98,6 +98,14 @@ async def run_demo(
     }
 
 
+async def run_job_alone(directory: Path, seed: int) -> Job:
+    """Run the main job in a new directory without running it again and without an audit, for whoever needs many."""
+    place = Place(directory)
+    await found(place, Founding(SITE, AGENT, APPROVER, "virtual", EPOCH_US, seed, BUDGET_MICROUSD))
+    async with open_machine(place) as machine:
+        return await _run_job(machine, seed, None, None)
+
+
 async def _run_job(machine: Machine, seed: int, consent: Consent | None, look: Look | None) -> Job:
     if not isinstance(machine.clock, VirtualClock):
         raise Problem(f"{machine.place.directory} is no demo's", "Name another directory: qpubus demo --data DIR")
@@ -108,7 +116,7 @@ async def _run_job(machine: Machine, seed: int, consent: Consent | None, look: L
     manifest = h2_manifest(f"h2-vqe-{seed}", AGENT, SITE, seed)
     await run_virtual(parts, machine.clock, lambda: len(machine.views[DEVICES].devices) == len(machine.fleet))
     agent = RequestingAgent(AGENT, read_key(machine.place.key("agent")))
-    _held(await agent.submit(machine.gateway, manifest, h2_documents()))
+    _held(await agent.submit(machine.gateway, manifest, h2_documents(), h2_why(manifest)))
 
     def job() -> Job:
         return machine.views[JOBS].jobs.get(manifest.job_id, Job(manifest.job_id))

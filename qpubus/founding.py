@@ -52,6 +52,8 @@ def members(device_ids: Sequence[str], agent: str, approver: str) -> tuple[Membe
         Member("sandbox:main", Role.SANDBOX, "sandbox.pem"),
         Member("clock:main", Role.CLOCK, "clock.pem"),
         Member("auditor:main", Role.AUDITOR, "auditor.pem"),
+        Member("sealer:main", Role.SEALER, "sealer.pem"),
+        Member("witness:main", Role.WITNESS, "witness.pem"),
         Member(agent, Role.AGENT, "agent.pem"),
         Member(approver, Role.APPROVER, "approver.pem"),
     )

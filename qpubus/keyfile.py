@@ -1,18 +1,31 @@
-"""Key files: private keys as PKCS #8 PEM that only their owner can read."""
+"""Key files: private keys as PKCS #8 PEM that only their owner can read, under a passphrase where one is wanted.
+
+A passphrase is typed at a terminal, or lies in a file of its own that QPUBUS_PASSPHRASE_FILE names (for services). It
+is never an argument and never itself in the environment, where others could see it.
+"""
 
 import os
+import sys
 from pathlib import Path
 
+import typer
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from schemas.keys import KeyInvalid
 
+PASSPHRASE_FILE = "QPUBUS_PASSPHRASE_FILE"  # noqa: S105 (the name of a variable)
+_ENCRYPTED = b"-----BEGIN ENCRYPTED PRIVATE KEY-----"
 
-def write_key(path: Path, key: Ed25519PrivateKey) -> None:
-    """Write a private key as PKCS #8 PEM, mode 0600 from its first byte; an existing file is never overwritten."""
-    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+
+def write_key(path: Path, key: Ed25519PrivateKey, passphrase: bytes = b"") -> None:
+    """Write a private key as PKCS #8 PEM, mode 0600 from its first byte; an existing file is never overwritten.
+
+    With a passphrase the file is of no use to who does not know it.
+    """
+    locked = serialization.BestAvailableEncryption(passphrase) if passphrase else serialization.NoEncryption()
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, locked)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(pem)
@@ -21,18 +34,55 @@ def write_key(path: Path, key: Ed25519PrivateKey) -> None:
 
 
 def read_key(path: Path) -> Ed25519PrivateKey:
-    """Read a private key file; `KeyInvalid` says why it cannot be used (absent, readable by others, not Ed25519)."""
+    """Read a private key file; `KeyInvalid` says why it cannot be used (absent, readable by others, not Ed25519).
+
+    For one that is encrypted, the passphrase is fetched or asked for.
+    """
+    pem = _read_own(path, "key")
+    passphrase = fetch_passphrase(f"Passphrase of {path}") if pem.startswith(_ENCRYPTED) else None
     try:
-        mode = path.stat().st_mode & 0o777
-        pem = path.read_bytes()
-    except OSError as error:
-        raise KeyInvalid(f"cannot read the key file {path}: {error.strerror}") from None
-    if mode & 0o077:
-        raise KeyInvalid(f"the key file {path} can be read by others (mode {mode:04o}); run: chmod 600 {path}")
-    try:
-        key = serialization.load_pem_private_key(pem, password=None)
+        key = serialization.load_pem_private_key(pem, password=passphrase)
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise KeyInvalid(f"{path} is not an unencrypted PEM private key") from None
+        wrong = f"the passphrase does not open {path}" if passphrase else f"{path} is not a PEM private key"
+        raise KeyInvalid(wrong) from None
     if not isinstance(key, Ed25519PrivateKey):
         raise KeyInvalid(f"{path} holds another kind of key; an Ed25519 key is needed")
     return key
+
+
+def replace_key(path: Path, key: Ed25519PrivateKey, passphrase: bytes = b"") -> None:
+    """Put a private key in the place of the one in `path`, at once."""
+    aside = path.with_name(f"{path.name}.aside")
+    aside.unlink(missing_ok=True)
+    write_key(aside, key, passphrase)
+    aside.replace(path)
+
+
+def is_encrypted(path: Path) -> bool:
+    """Whether a key file asks for a passphrase."""
+    return _read_own(path, "key").startswith(_ENCRYPTED)
+
+
+def fetch_passphrase(asked: str, *, new: bool = False) -> bytes:
+    """The passphrase in the file that QPUBUS_PASSPHRASE_FILE names, else what is typed, twice where it is `new`."""
+    if named := os.environ.get(PASSPHRASE_FILE):
+        typed = _read_own(Path(named), "passphrase").rstrip(b"\r\n")
+    elif sys.stdin.isatty():
+        typed = str(typer.prompt(asked, hide_input=True, confirmation_prompt=new, err=True)).encode()
+    else:
+        raise KeyInvalid(f"{asked}: nobody is there to type it; let {PASSPHRASE_FILE} name a file that holds it")
+    if not typed:
+        raise KeyInvalid(f"{asked}: it is empty")
+    return typed
+
+
+def _read_own(path: Path, what: str) -> bytes:
+    """The content of a file that nobody else can read."""
+    try:
+        mode = path.stat().st_mode & 0o777
+        content = path.read_bytes()
+    except OSError as error:
+        raise KeyInvalid(f"cannot read the {what} file {path}: {error.strerror}") from None
+    if mode & 0o077:
+        raise KeyInvalid(f"the {what} file {path} can be read by others (mode {mode:04o}); run: chmod 600 {path}")
+    return content

@@ -62,7 +62,7 @@ def after(progress: Progress, event: Event) -> Progress:
         case ShotsMeasured():
             return replace(progress, shots=progress.shots + event.shots)
         case JobCompleted() | JobFailed() | JobCancelled():
-            return replace(progress, doing="", is_over=True)
+            return replace(progress, doing="ended", is_over=True)
         case BudgetCaptured():
             return replace(progress, is_settled=True)
         case IntentRefused():
@@ -75,7 +75,7 @@ TOLD = (
     *(IntentDeclared, IntentWithdrawn, ApprovalRequested, ApprovalGranted, ApprovalDenied, ApprovalRejected),
     *(ApprovalExpired, IntentAdmitted, IntentRefused, PlacementDecided, ReservationGranted, ReservationRefused),
     *(StepCompleted, StepFailed, StepOutcomeUnknown, RunCancelDecided, RunCancelled),
-    *(ResultRecorded, JobCompleted, JobFailed, JobCancelled, BudgetCaptured),
+    *(ResultRecorded, JobFailed, JobCancelled, BudgetCaptured),
 )
 """The events that move a job on; the others are for those who look closer."""
 

@@ -1,9 +1,14 @@
 """Where things lie in a data directory."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from qpubus.problem import Problem
+
+
+VAULT = "QPUBUS_VAULT"
+"""Names the directory of the vault where that is not in the data directory: on a medium with a backup of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,11 @@ class Place:
     def artifacts(self) -> Path:
         """The artefact store."""
         return self.directory / "artifacts"
+
+    @property
+    def vault(self) -> Path:
+        """The erasable texts; no part of the log."""
+        return Path(os.environ.get(VAULT) or self.directory / "vault")
 
     @property
     def views(self) -> Path:

@@ -8,7 +8,6 @@ from pydantic import ValidationError
 
 from qpubus.show import printable
 from schemas.keys import KeyInvalid
-from schemas.proofs import ProofInvalid
 from streams.log.port import LogError
 
 EXIT_REFUSED = 1
@@ -32,7 +31,7 @@ def problem_of(error: Exception) -> Problem:
     match error:
         case Problem():
             return error
-        case LogError() | KeyInvalid() | ProofInvalid():
+        case LogError() | KeyInvalid():
             return Problem(str(error))
         case ValidationError():
             return Problem(validation_text(error), code="malformed")
@@ -50,7 +49,7 @@ def validation_text(error: ValidationError) -> str:
     """The first faults that pydantic found, each with its place, in one line."""
     faults = error.errors(include_url=False, include_context=False, include_input=False)
     shown = [
-        f"{'.'.join(map(str, fault['loc'])) or 'the document'}: {_lowered(fault['msg'])}"
+        f"{'.'.join(map(str, fault['loc'])) or 'the document'}: {_fault_text(fault['type'], fault['msg'])}"
         for fault in faults[:_FAULTS_SHOWN]
     ]
     more = f" (and {len(faults) - _FAULTS_SHOWN} more)" if len(faults) > _FAULTS_SHOWN else ""
@@ -68,6 +67,8 @@ def tell(error: Exception, to: TextIO) -> int:
     return problem.exit_code
 
 
-def _lowered(message: str) -> str:
+def _fault_text(kind: str, message: str) -> str:
+    if kind == "extra_forbidden":
+        return "there is no such field: leave it out"
     message = message.removeprefix("Value error, ")
     return message[:1].lower() + message[1:]

@@ -1,9 +1,12 @@
 """What the calls of the local door take: plain values, each checked before anything is done with it."""
 
-from typing import Annotated
+from base64 import b64encode
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, StringConstraints
 
+from schemas.envelope import Record
+from schemas.traces import SealedTrace
 from schemas.words import HexDigest, Identifier
 
 HexSignature = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{128}$")]
@@ -24,6 +27,7 @@ class Declaration(Asked):
 
     manifest: str = Field(description="JSON text")
     agent_proof: str
+    trace: SealedTrace | None = None
 
 
 class Trial(Asked):
@@ -58,3 +62,37 @@ class Document(Asked):
 
     content: str = Field(description="base64")
     media_type: str
+
+
+class SealedRecord(Asked):
+    """A record of governance, sealed by who governs; its texts as they stand in the headers."""
+
+    topic: Literal["governance"]
+    key: str
+    value: Base64Bytes
+    id: str
+    type: str
+    source: str
+    time: str
+    subject: str
+    traceparent: str
+    causes: str
+    sequence: str
+    inputs: str
+    seal: Base64Bytes
+
+    @classmethod
+    def of(cls, record: Record) -> Self:
+        """A record as it goes through the door."""
+        named = record._asdict() | {"value": b64encode(record.value), "seal": b64encode(record.seal)}
+        return cls.model_validate(named)
+
+    def record(self) -> Record:
+        """The record that came through the door."""
+        return Record(**dict(self))
+
+
+class Governance(Asked):
+    """What the root or an admin says, in one batch."""
+
+    records: tuple[SealedRecord, ...] = Field(min_length=1, max_length=64)

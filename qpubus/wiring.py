@@ -1,7 +1,7 @@
 """The one place where real things are chosen and put together: a data directory goes in, running parts come out."""
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal, cast
@@ -15,6 +15,8 @@ from agents.enclosure import Enclosure
 from agents.gateway import Gateway
 from agents.party import Membership
 from agents.sandbox import Sandbox
+from agents.sealer import Sealer
+from agents.vault import Vault
 from projections.runner import Runner
 from projections.views import Views
 from qpubus.bus import Part
@@ -28,7 +30,7 @@ from schemas.keys import raw_public_key
 from schemas.topics import TOPICS
 from streams.guard import GUARD
 from streams.log.embedded import EmbeddedLog, create
-from streams.log.port import ReadableLog, partition_of
+from streams.log.port import LogError, ReadableLog, partition_of
 from streams.log.reading import EmbeddedReader
 from streams.orchestrator import ORCHESTRATOR
 from streams.policy import POLICY
@@ -38,7 +40,7 @@ from streams.stage import AnyStage, Heard
 from streams.worker import Site, Worker
 
 STAGES: tuple[AnyStage, ...] = (POLICY, SCHEDULER, ORCHESTRATOR, GUARD)
-GATEWAY, SANDBOX, ALARM_CLOCK, VIEWS = "gateway:main", "sandbox:main", "clock:main", "views"
+GATEWAY, SANDBOX, ALARM_CLOCK, SEALER, VIEWS = "gateway:main", "sandbox:main", "clock:main", "sealer:main", "views"
 VIRTUAL_STEP_US = 1_000_000
 """On the virtual clock each classical step is told to take this long, so that every run tells the same."""
 
@@ -110,11 +112,12 @@ class Machine:
         self._key_files = {each.source: each.key_file for each in members(tuple(self.fleet), "", "")}
         self._parts: dict[str, Part] = {}
         self._makers: dict[str, Callable[[], Part]] = {
-            GATEWAY: lambda: Gateway(self.membership(GATEWAY), log, self.clock, self.artifacts),
+            GATEWAY: lambda: Gateway(self.membership(GATEWAY), log, self.clock, self.artifacts, Vault(place.vault)),
             **{stage.source: partial(self._worker, stage) for stage in STAGES},
             **{f"device:{device}": partial(self._device_agent, device) for device in self.fleet},
             SANDBOX: self._sandbox,
             ALARM_CLOCK: lambda: AlarmClock(self.membership(ALARM_CLOCK), log, self.clock),
+            SEALER: lambda: Sealer(self.membership(SEALER), log, self.clock),
             VIEWS: lambda: Runner(log, self.partition, {site: root_public_key}, place.views),
         }
 
@@ -149,7 +152,11 @@ class Machine:
         return Membership(source, self.site, key, self.root_public_key)
 
     async def close(self) -> None:
-        """Save what makes the next start short, and let go of the log."""
+        """Seal what is on the log, save what makes the next start short, and let go of the log."""
+        for part in self._parts.values():
+            if isinstance(part, Sealer):
+                with suppress(LogError):  # a log that failed has said so to whom it failed; its parts are put away
+                    await part.finish()
         for part in self._parts.values():
             if isinstance(part, Worker):
                 await part.save()

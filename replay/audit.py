@@ -12,31 +12,39 @@ import gc
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 
+from replay.checkpoints import Checkpoints
 from replay.scan import SiteScan
 from replay.settle import refused_in, settle
 from replay.verdict import Audit, Finding, Progress, Verdict
+from replay.witnessed import Asked
 from schemas.admission import Stored
 from schemas.envelope import Record
+from schemas.seal import PREFIX_BYTES
 from streams.log.port import LogCorrupt, LogError, LogIncomplete, partition_of
 from streams.log.reading import EmbeddedReader, open_copy
 
 CHUNK = 1_024
 _ROOT = "root.pub"
 _PLACE = re.compile(r"([a-z]+) partition (\d+) offset (\d+): ")
-_SEAL_PREFIX = 81
 
 
-async def verify(directory: Path, roots: Mapping[str, bytes] | None = None, progress: Progress | None = None) -> Audit:
+async def verify(
+    directory: Path,
+    roots: Mapping[str, bytes] | None = None,
+    progress: Progress | None = None,
+    asked: Asked | None = None,
+) -> Audit:
     """Audit the embedded log in `directory` and change nothing there.
 
     `roots` gives the root public key of each site; without it, `root.pub` is taken for the one site of the directory.
+    `asked` says whose word on checkpoints to hold the log against.
     """
     try:
         with open_copy(directory) as log:
-            return await verify_log(log, roots or await roots_of(log), progress)
+            return await verify_log(log, roots or await roots_of(log), progress, asked)
     except LogCorrupt as error:
         audit = Audit()
         audit.conclude([_storage_finding(error)], ())
@@ -45,7 +53,12 @@ async def verify(directory: Path, roots: Mapping[str, bytes] | None = None, prog
         return Audit(Verdict.UNREADABLE, notes=[str(error)])
 
 
-async def verify_log(log: EmbeddedReader, roots: Mapping[str, bytes], progress: Progress | None = None) -> Audit:
+async def verify_log(
+    log: EmbeddedReader,
+    roots: Mapping[str, bytes],
+    progress: Progress | None = None,
+    asked: Asked | None = None,
+) -> Audit:
     """Audit an open log."""
     audit = Audit()
     findings = [_storage_finding(error) for error in log.check()]
@@ -56,9 +69,12 @@ async def verify_log(log: EmbeddedReader, roots: Mapping[str, bytes], progress: 
                 site: key for site, key in roots.items() if partition_of(site.encode(), log.partitions) == partition
             }
             sites = here or roots
-            scans = {site: SiteScan(site, key, partition) for site, key in sites.items()}
+            checkpoints = Checkpoints(partition, sites, asked)
+            scans = {site: SiteScan(site, key, partition, checkpoints) for site, key in sites.items()}
             findings += _scan(log, partition, scans, tell)
             broken = frozenset(finding.topic for finding in findings)
+            refused = [each.refused for scan in scans.values() for each in scan.refused.values()]
+            findings += await checkpoints.check(log, refused, broken, audit)
             for scan in scans.values():
                 if broken:
                     findings += refused_in(scan, broken)
@@ -112,18 +128,21 @@ async def roots_of(log: EmbeddedReader) -> dict[str, bytes]:
 
 def _chunks(rows: Iterator[Stored]) -> Iterator[list[Stored]]:
     """Rows in portions that do not cut a batch, as far as that is possible."""
-    chunk: list[Stored] = []
-    for stored in rows:
-        if len(chunk) >= CHUNK and _prefix(stored) != _prefix(chunk[-1]):
-            yield chunk
-            chunk = []
-        chunk.append(stored)
-    if chunk:
+    chunk = list(islice(rows, CHUNK))
+    while chunk:
+        prefix = _prefix(chunk[-1])
+        following: list[Stored] = []
+        for stored in rows:
+            if _prefix(stored) != prefix:
+                following = [stored]
+                break
+            chunk.append(stored)
         yield chunk
+        chunk = following + list(islice(rows, CHUNK))
 
 
 def _prefix(stored: Stored) -> bytes:
-    return stored.record.seal[:_SEAL_PREFIX] if isinstance(stored.record, Record) else b""
+    return stored.record.seal[:PREFIX_BYTES] if isinstance(stored.record, Record) else b""
 
 
 @contextmanager

@@ -17,9 +17,8 @@ class Said:
         digests = self._digests.get((source, topic))
         if digests is None:
             digests = self._digests[source, topic] = bytearray()
-        short = (sequence - 1) * _BYTES - len(digests)
-        if short > 0:
-            digests += bytes(short)
+        if len(digests) != (sequence - 1) * _BYTES:
+            digests += bytes((sequence - 1) * _BYTES - len(digests))
         digests += digest
 
     def add_other(self, cause: Cause) -> None:

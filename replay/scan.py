@@ -4,14 +4,22 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from replay.checkpoints import Checkpoints
 from replay.journals import Journals
 from replay.said import Said
 from replay.verdict import Finding, about
 from schemas.admission import Admission, Admitted, Refused, Stored
 from schemas.envelope import Cause, Record
-from schemas.events import EventRejected, IntentDeclared, KeyEnrolled, KeyRevoked
+from schemas.events import (
+    CheckpointSealed,
+    CheckpointWitnessed,
+    EventRejected,
+    IntentDeclared,
+    KeyEnrolled,
+    KeyRevoked,
+)
 
-_KEPT = frozenset({EventRejected, IntentDeclared, KeyEnrolled, KeyRevoked})
+_KEPT = frozenset({CheckpointSealed, CheckpointWitnessed, EventRejected, IntentDeclared, KeyEnrolled, KeyRevoked})
 
 
 class Rejection(NamedTuple):
@@ -32,8 +40,9 @@ class RefusedHere(NamedTuple):
 class SiteScan:
     """What is kept of one site."""
 
-    def __init__(self, site: str, root: bytes, partition: int) -> None:
+    def __init__(self, site: str, root: bytes, partition: int, checkpoints: Checkpoints) -> None:
         self.site = site
+        self.checkpoints = checkpoints
         self.admission = Admission(root, site, topics=frozenset(), passes_over_revocations=True)
         self.journals = Journals()
         self.said = Said()
@@ -51,13 +60,16 @@ class SiteScan:
     def take(self, records: Sequence[Stored]) -> None:
         """Judge neighbours of one topic."""
         said, causes_before = self.said, None
+        digests: list[bytes] = []
         for verdict in self.admission.admit(records):
             if isinstance(verdict, Refused):
+                digests.append(verdict.digest)
                 place = verdict.stored.topic, verdict.stored.offset
                 self.refused[place] = RefusedHere(verdict, self.sizes[place[0]] + records.index(verdict.stored))
                 continue
             event, digest, stored, source, _, _, sequence, _, causes, inputs = verdict
             said.add(source, stored.topic, sequence, digest)
+            digests.append(digest)
             if causes is not causes_before:
                 causes_before = causes
                 for cause in causes:
@@ -68,6 +80,7 @@ class SiteScan:
             if type(event) in _KEPT:
                 self._keep(event, verdict)
         self.sizes[records[0].topic] += len(records)
+        self.checkpoints.digests.add(records[0].topic, digests)
 
     def _await(self, cause: Cause, stored: Stored) -> None:
         """A cause in another topic may come yet; one in the same topic must have come before."""
@@ -86,6 +99,8 @@ class SiteScan:
                 self.keys_end = max(self.keys_end, verdict.stored.offset + 1)
             case KeyRevoked():
                 self.revocations += 1
+            case CheckpointSealed() | CheckpointWitnessed():
+                self.checkpoints.hear(self.site, verdict, self.admission.keys[verdict.key_id])
             case _:
                 pass
 

@@ -53,6 +53,7 @@ def _seconds(time_us: int) -> str:
 
 _SENTENCES: Mapping[type[Event], Callable[[Any], str]] = {
     e.IntentDeclared: lambda said: f"{said.manifest.initiator} declares {said.job_id}: {said.manifest.purpose}",
+    e.TraceSealed: lambda said: f"its agent chose {said.summary.choice}: {said.summary.said or 'the reason is sealed'}",
     e.IntentWithdrawn: lambda said: f"the agent withdraws the job: {said.reason}",
     e.BudgetHeld: lambda said: f"{dollars(said.amount_microusd)} of the site's budget are held",
     e.BudgetCaptured: lambda said: f"{dollars(said.amount_microusd)} are spent",

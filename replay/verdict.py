@@ -19,6 +19,7 @@ class Verdict(IntEnum):
     TAMPERED = 2
     INCOMPLETE = 3
     UNREADABLE = 4
+    UNCOVERED = 5
 
     @property
     def word(self) -> str:
@@ -63,6 +64,8 @@ class Audit:
     signatures: int = 0
     jobs: int = 0
     refused: int = 0
+    rounds: int = 0
+    uncovered: list[str] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -82,3 +85,5 @@ class Audit:
         if self.findings:
             lost = all(each.is_missing for each in self.findings if each.rank == self.findings[0].rank)
             self.verdict = Verdict.INCOMPLETE if lost else Verdict.TAMPERED
+        elif self.uncovered:
+            self.verdict = Verdict.UNCOVERED

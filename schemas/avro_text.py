@@ -3,6 +3,7 @@
 import types
 import typing
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, Union
 
 import orjson
@@ -18,6 +19,7 @@ def avro_schema(event_type: type[Event]) -> dict[str, Any]:
     return _record(event_type, set())
 
 
+@cache
 def avro_text(event_type: type[Event]) -> str:
     """The schema as it is published, signed and kept in `schemas/avro`: JSON indented by two, newline at the end."""
     return orjson.dumps(avro_schema(event_type), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()

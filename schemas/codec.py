@@ -4,7 +4,7 @@ import io
 import secrets
 import struct
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from hashlib import sha256
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ from schemas.words import NAMESPACE, Event, Words
 
 FRAME_BYTES = 5
 _MARK_BYTES = 8
+_SCHEMAS_KEPT = 1_024
 VALUE_BYTES_MAX = 1 << 20
 """The largest value that is read. Every item of our arrays and maps has at least one byte, so this caps counts too."""
 
@@ -34,6 +35,7 @@ class Schema(NamedTuple):
     digest: str
 
 
+@lru_cache(_SCHEMAS_KEPT)
 def published(schema_id: int, text: str) -> Schema:
     """A schema from its text as it stands on the log; `Undecodable` if it is no record schema of ours."""
     try:

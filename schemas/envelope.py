@@ -7,7 +7,7 @@ A record of the log, as a Kafka tool shows it:
     value            00 0000000f <Avro body>
     ce_specversion   1.0
     content-type     application/vnd.confluent.avro
-    ce_id            5c7b6f0e9d3a41f2b8c4a7d1e0f39b62
+    ce_id            5c7b6f0e9d3a41f2b8c4a7d1e0f39b62                   (of a party: topic.site.sequence)
     ce_type          qpubus.IntentAdmitted
     ce_source        stage:policy
     ce_time          2026-11-22T12:00:00.000000Z
@@ -113,11 +113,12 @@ class Inputs(NamedTuple):
 
 _TEXT = re.compile(rb"[ !#-\[\]-~]*\Z")
 _CAUSE = re.compile(r"([a-z]+)/([^/ ]+)/([1-9][0-9]{0,17})/([0-9a-f]{64})\Z")
+_DECIDED = re.compile(r"([1-9][0-9]{0,17})/([1-9][0-9]{0,17})\Z")
 _RUN = re.compile(r"([a-z]+):([1-9][0-9]{0,17})\Z")
 _NUMBER = re.compile(r"[1-9][0-9]{0,17}\Z")
 _SECOND = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.\Z")
 _SECOND_CHARS = 20
-_TIME_CHARS = 27
+_MICROS_END = 26
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TEXTS_KEPT = 1_024
 """Neighbours on a log often share their second and their causes: the meanings of that many texts are kept."""
@@ -217,8 +218,8 @@ def _second_text(second: int) -> str:
 
 def time_us_of(text: str) -> int:
     """The microseconds of a time text in exactly the form that `time_text` writes."""
-    micros = text[_SECOND_CHARS:-1]
-    if len(text) != _TIME_CHARS or text[-1] != "Z" or not (micros.isascii() and micros.isdigit()):
+    micros = text[_SECOND_CHARS:_MICROS_END]
+    if text[_MICROS_END:] != "Z" or not (micros.isascii() and micros.isdigit()):
         raise EnvelopeInvalid("time_malformed", f"{text[:40]!r} is not a UTC time with six decimals")
     return _second_us(text[:_SECOND_CHARS]) + int(micros)
 
@@ -271,7 +272,9 @@ def inputs_text(inputs: Inputs) -> str:
 def inputs_of(text: str) -> Inputs:
     """The inputs in a header text; at most `INPUT_RUNS_MAX` runs."""
     numbers, *words = text.split(" ")
-    decision, _, version = numbers.partition("/")
+    decided = _DECIDED.match(numbers)
+    if decided is None:
+        raise EnvelopeInvalid("inputs_malformed", f"{numbers[:40]!r} is no decision number and version")
     if len(words) > INPUT_RUNS_MAX:
         raise EnvelopeInvalid("inputs_malformed", f"an output names at most {INPUT_RUNS_MAX} runs")
     runs = []
@@ -280,4 +283,4 @@ def inputs_of(text: str) -> Inputs:
         if match is None:
             raise EnvelopeInvalid("inputs_malformed", f"{word[:40]!r} is no run")
         runs.append((match[1], int(match[2])))
-    return Inputs(number_of(decision, "inputs"), number_of(version, "inputs"), tuple(runs))
+    return Inputs(int(decided[1]), int(decided[2]), tuple(runs))

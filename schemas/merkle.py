@@ -1,6 +1,6 @@
-"""RFC 6962 trees over SHA-256: leaf and node hashes, roots, audit paths and their check."""
+"""RFC 6962 trees over SHA-256: leaf and node hashes, roots, growing trees; audit paths, consistency, their checks."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
 
 EMPTY_ROOT = sha256(b"").digest()
@@ -60,3 +60,98 @@ def root_from_path(leaf: bytes, index: int, size: int, path: bytes) -> bytes | N
         index >>= 1
         last >>= 1
     return hash_ if at == len(path) else None
+
+
+class Frontier:
+    """The right edge of a growing tree: the roots of its full subtrees, the largest first, one a binary digit of size.
+
+    It holds all that roots of larger trees and proofs of consistency need of the leaves so far. A leaf costs one node
+    hash on average, however large the tree is.
+    """
+
+    __slots__ = ("hashes", "size")
+
+    def __init__(self, size: int = 0, hashes: Sequence[bytes] = ()) -> None:
+        """An empty tree, or one of `size` leaves by the roots of its full subtrees."""
+        if len(hashes) != size.bit_count():
+            raise ValueError(f"a tree of {size} leaves has {size.bit_count()} full subtrees, not {len(hashes)}")
+        self.size = size
+        self.hashes = list(hashes)
+
+    def extend(self, leaves: Iterable[bytes]) -> None:
+        """Grow by leaf hashes."""
+        hashes, size = self.hashes, self.size
+        for leaf in leaves:
+            hash_, full = leaf, size
+            while full & 1:
+                hash_ = sha256(b"\x01" + hashes.pop() + hash_).digest()
+                full >>= 1
+            hashes.append(hash_)
+            size += 1
+        self.size = size
+
+    def root(self) -> bytes:
+        """The root of the tree as it stands."""
+        return _joined(self.hashes) if self.hashes else EMPTY_ROOT
+
+    def copy(self) -> "Frontier":
+        """One that grows on its own."""
+        return Frontier(self.size, self.hashes)
+
+
+def consistency_proof(before: Frontier, leaves: Sequence[bytes]) -> list[bytes]:
+    """The RFC 6962 §2.1.2 proof that the tree grown by leaf hashes `leaves` begins with the tree before.
+
+    Of the old leaves it needs only the frontier: each old subtree that a proof names is one of the frontier's.
+    """
+    old, start, end = before.size, 0, before.size + len(leaves)
+    if old in {0, end}:
+        return []
+    peaks, known = list(before.hashes), 0
+    proof: list[bytes] = []
+    while end > old:
+        split = start + (1 << (end - start - 1).bit_length() - 1)
+        if old <= split:
+            proof.append(root_hash(leaves[split - old : end - old]))
+            end = split
+        else:
+            proof.append(peaks[known])
+            known += 1
+            start = split
+    if start:
+        proof.append(peaks[known])
+    return proof[::-1]
+
+
+def is_consistent(old: int, old_root: bytes, new: int, new_root: bytes, proof: Sequence[bytes]) -> bool:
+    """Whether a proof shows that the tree of `new` leaves begins with the tree of `old` leaves (RFC 9162 §2.1.4.2)."""
+    if not 0 <= old <= new or any(len(each) != len(EMPTY_ROOT) for each in (old_root, new_root, *proof)):
+        return False
+    if old in {0, new}:
+        return not proof and old_root == (EMPTY_ROOT if old == 0 else new_root)
+    trail = list(proof) if old & (old - 1) else [old_root, *proof]
+    if not trail:
+        return False
+    old_at, new_at = old - 1, new - 1
+    while old_at & 1:
+        old_at, new_at = old_at >> 1, new_at >> 1
+    old_seen = new_seen = trail[0]
+    for hash_ in trail[1:]:
+        if new_at == 0:
+            return False
+        if old_at & 1 or old_at == new_at:
+            old_seen, new_seen = node_hash(hash_, old_seen), node_hash(hash_, new_seen)
+            while old_at and not old_at & 1:
+                old_at, new_at = old_at >> 1, new_at >> 1
+        else:
+            new_seen = node_hash(new_seen, hash_)
+        old_at, new_at = old_at >> 1, new_at >> 1
+    return new_at == 0 and (old_seen, new_seen) == (old_root, new_root)
+
+
+def _joined(hashes: Sequence[bytes]) -> bytes:
+    """The root over neighbouring full subtrees, the largest first."""
+    root = hashes[-1]
+    for left in reversed(hashes[:-1]):
+        root = node_hash(left, root)
+    return root

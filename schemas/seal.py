@@ -28,6 +28,7 @@ _VERSION = b"\x01"
 PREFIX_BYTES = 1 + KEY_ID_BYTES + 64
 """Version, key id and signature: the part that all seals of a batch share."""
 _PLACE = struct.Struct(">II").pack
+_SIZE_AT = PREFIX_BYTES + 4
 _FIXED_BYTES = PREFIX_BYTES + 8
 _PATH_BYTES_MAX = 32 * 12
 
@@ -59,13 +60,18 @@ def seal_batch(records: Sequence[Record], digests: Sequence[bytes], key: Ed25519
     signature = key.sign(batch_message(levels[-1][0], len(digests)))
     prefix = _VERSION + bytes.fromhex(key_id(raw_public_key(key))) + signature
     seals = batch_seals(prefix, levels)
-    return [Record(*record[:12], seal) for record, seal in zip(records, seals, strict=True)]
+    return [Record._make((*record[:12], seal)) for record, seal in zip(records, seals, strict=True)]
 
 
 def batch_seals(prefix: bytes, levels: Sequence[Sequence[bytes]]) -> list[bytes]:
     """The seals of all events of a batch, in order: `prefix` is what they share, `levels` the tree over the batch."""
     size = len(levels[0])
     return [prefix + _PLACE(index, size) + path for index, path in enumerate(audit_paths(levels))]
+
+
+def batch_begun(header: bytes) -> int:
+    """The size of the batch whose first seal this claims to be; 0 for any other header."""
+    return int.from_bytes(header[_SIZE_AT:_FIXED_BYTES], "big") if header[PREFIX_BYTES:_SIZE_AT] == bytes(4) else 0
 
 
 def seal_of(header: bytes) -> Seal:

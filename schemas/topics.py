@@ -22,6 +22,8 @@ class Role(StrEnum):
     SANDBOX = "sandbox"
     CLOCK = "clock"
     AUDITOR = "auditor"
+    SEALER = "sealer"
+    WITNESS = "witness"
 
 
 STAGES = frozenset({Role.ORCHESTRATOR, Role.POLICY, Role.SCHEDULER, Role.GUARD})
@@ -41,12 +43,14 @@ WRITERS: dict[str, dict[type[Event], frozenset[Role]]] = {
             e.PolicyPublished,
             e.PriceListPublished,
             e.BudgetSet,
+            e.SubjectErased,
         ),
         _GOVERNORS,
     ),
     "intents": {
         e.IntentDeclared: frozenset({Role.GATEWAY}),
         e.IntentWithdrawn: frozenset({Role.GATEWAY}),
+        e.TraceSealed: frozenset({Role.GATEWAY}),
         e.StepPlanned: frozenset({Role.ORCHESTRATOR}),
         e.JobCompleted: frozenset({Role.ORCHESTRATOR}),
         e.JobFailed: frozenset({Role.ORCHESTRATOR}),
@@ -99,11 +103,18 @@ WRITERS: dict[str, dict[type[Event], frozenset[Role]]] = {
         e.AlarmSet: STAGES,
         e.AlarmRang: frozenset({Role.CLOCK}),
     },
+    "checkpoints": {
+        e.CheckpointSealed: frozenset({Role.SEALER}),
+        e.CheckpointWitnessed: frozenset({Role.WITNESS}),
+    },
     "deadletters": {e.EventRejected: STAGES},
 }
 """Topic → event type → roles that may write it there."""
 
 TOPICS = tuple(WRITERS)
+
+UNSEALED_ALONE = frozenset({"alarms", "checkpoints"})
+"""A round of checkpoints covers these topics too, but what is new in them alone is no reason for one."""
 
 REJECTS = {
     "governance": Role.POLICY,

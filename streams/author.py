@@ -11,9 +11,12 @@ from schemas.envelope import Cause, Inputs, Record, causes_text, digest_of, inpu
 from schemas.seal import seal_batch
 from schemas.words import Event, wire_name
 
+_new = tuple.__new__
+"""Makes a named tuple of ours in half the time of a call; whoever uses it counts the fields."""
+
 
 class Draft(NamedTuple):
-    """An event before it is written. Without an id it gets one made from its author's name and its number."""
+    """An event before it is written. Without an id it gets one made from its topic, site and number: `results.lab.41`."""
 
     topic: str
     event: Event
@@ -64,22 +67,20 @@ class Scribe:
         self.sequences[topic] = sequence
         if body is None:
             body = encode(event)
-        record = Record(
-            topic,
-            self.site,
-            frame(schema.schema_id, body),
-            chosen_id or event_id(f"{self.source}/{topic}/{self.site}/{sequence}"),
+        source, site = self.source, self.site
+        texts = (
+            chosen_id or f"{topic}.{site}.{sequence}",
             schema.event_type,
-            self.source,
+            source,
             time_text(time_us),
             subject,
             traceparent,
             causes_text(causes),
             str(sequence),
             inputs_text(inputs) if inputs else "",
-            b"",
         )
-        return Written(record, digest_of(statement(record, schema.digest, sha256(body).hexdigest())))
+        record = _new(Record, (topic, site, frame(schema.schema_id, body), *texts, b""))
+        return _new(Written, (record, digest_of(statement(record, schema.digest, sha256(body).hexdigest()))))
 
     def _schema(self, event_type: type[Event]) -> Schema:
         schema = self._by_type.get(event_type)
@@ -97,8 +98,3 @@ def seal_all(written: Sequence[Written], key: Ed25519PrivateKey) -> list[Record]
     for batch in batches.values():
         sealed += seal_batch([each.record for each in batch], [each.digest for each in batch], key)
     return sealed
-
-
-def event_id(*parts: str | int) -> str:
-    """An id that follows from what it names: the first 16 bytes of SHA-256 over the parts, in hex."""
-    return sha256("/".join(map(str, parts)).encode()).hexdigest()[:32]

@@ -1,6 +1,7 @@
 """The course of one stage at one site: what it has read, what follows from it, and the journal that says so."""
 
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Generic
 
 from schemas.admission import Refused
@@ -8,7 +9,7 @@ from schemas.envelope import INPUT_RUNS_MAX, Inputs, inputs_of
 from schemas.events import EventRejected, InputsNoted
 from schemas.topics import HOME, REJECTS
 from schemas.words import Event
-from streams.author import Draft, Scribe, Written, event_id
+from streams.author import Draft, Scribe, Written
 from streams.reader import Item
 from streams.stage import Heard, Output, Stage, State
 
@@ -93,7 +94,7 @@ class Course(Generic[State]):
             causes,
             item.traceparent if isinstance(item, Heard) else "",
             Inputs(self.decision + 1, self.stage.version, tuple(self.runs)),
-            event_id(self.stage.source, digest, index),
+            _output_id(self.stage.source, digest, index),
         )
         written = self.scribe.write(draft)
         self._hear_output(self.heard_of(written, output.event))
@@ -113,3 +114,8 @@ class Course(Generic[State]):
             written.record.traceparent,
             inputs_of(written.record.inputs),
         )
+
+
+def _output_id(source: str, digest: str, index: int) -> str:
+    """The id of a stage's output, which follows from the stage, the input's digest and the place among its outputs."""
+    return sha256(f"{source}/{digest}/{index}".encode()).hexdigest()[:32]

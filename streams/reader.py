@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from schemas.admission import Admission, Admitted, Refused, Stored
-from schemas.envelope import EnvelopeInvalid, Record, causes_of
+from schemas.envelope import Cause, EnvelopeInvalid, Record, causes_of
 from streams.log.port import ReadableLog
 from streams.stage import Heard
 
 FETCH = 512
 """Records fetched of a topic at a time."""
+
+_FIRST = "governance"
+"""Read as early as may be: it says who may speak."""
 
 Item = Heard | Refused
 
@@ -28,8 +31,9 @@ class Bookmark:
 class Reader:
     """Reads topics of one partition number and judges each record for its site.
 
-    An event is held back until its causes in these topics have been read. One whose cause is not there up to the log's
-    end, as it stood when the event was fetched, is read all the same, and refused with `cause_absent`.
+    Governance is read before anything else that could be read as well. An event is held back until its causes in these
+    topics have been read. One whose cause is not there up to the log's end, as it stood when the event was fetched, is
+    read all the same, and refused with `cause_absent`.
 
     A record whose key is no site of `roots` counts as the first site's, so that one stage answers for it.
     """
@@ -106,10 +110,11 @@ class Reader:
         while len(items) < limit:
             await self._fetch()
             before = len(items)
-            for topic in self._topics:
-                ready = self._ready(topic, limit - len(items))
+            awaited = self._awaited_by_governance()
+            for topic in sorted(self._topics, key=lambda topic: (topic != _FIRST, topic not in awaited)):
+                ready = self._ready(topic, limit - len(items), awaited)
                 items.extend(self._judge(ready))
-                if len(items) >= limit:
+                if len(items) >= limit or (ready and (awaited or topic == _FIRST)):
                     break
             if len(items) == before:
                 stuck = next((topic for topic in self._topics if self._fetched[topic]), None)
@@ -148,29 +153,46 @@ class Reader:
             self._fetched[topic].extend(records)
         return bool(records)
 
-    def _ready(self, topic: str, limit: int) -> list[Stored]:
+    def _awaited_by_governance(self) -> dict[str, set[tuple[str, str]]]:
+        """For each topic, by author and number, the records that hold governance back, as those of a revoked key do.
+
+        They are read first, and nothing behind them before it must be: what a key says after its end is then refused.
+        """
+        awaited: dict[str, set[tuple[str, str]]] = {}
+        if waiting := self._fetched.get(_FIRST):
+            for cause in self._holding_back(waiting[0]):
+                awaited.setdefault(cause.topic, set()).add((cause.source, str(cause.sequence)))
+        return awaited
+
+    def _ready(self, topic: str, limit: int, awaited: Mapping[str, set[tuple[str, str]]]) -> list[Stored]:
         """Take the records from the head of a topic that wait for nothing in another topic."""
-        fetched = self._fetched[topic]
+        fetched, here = self._fetched[topic], awaited.get(topic)
+        if awaited and not here:
+            limit = 1
         ready: list[Stored] = []
-        while fetched and len(ready) < limit and not self._is_held_back(fetched[0]):
+        while fetched and len(ready) < limit and not self._holding_back(fetched[0]):
             ready.append(fetched.popleft())
+            if here and isinstance(record := ready[-1].record, Record) and (record.source, record.sequence) in here:
+                break
         return ready
 
-    def _is_held_back(self, stored: Stored) -> bool:
+    def _holding_back(self, stored: Stored) -> list[Cause]:
+        """The causes of a record, in other topics that are read here, that have not been read yet."""
         record = stored.record
         if not isinstance(record, Record) or not record.causes:
-            return False
+            return []
         try:
             causes = causes_of(record.causes)
         except EnvelopeInvalid:
-            return False
+            return []
         sequences = self._admissions[self.site_of(stored)].sequences
-        return any(
-            cause.topic != record.topic
+        return [
+            cause
+            for cause in causes
+            if cause.topic != record.topic
             and cause.topic in self._awaited
             and sequences.get((cause.source, cause.topic), 0) < cause.sequence
-            for cause in causes
-        )
+        ]
 
     def _judge(self, records: Sequence[Stored]) -> Iterator[Item]:
         for site, neighbours in groupby(records, key=self.site_of):

@@ -86,6 +86,7 @@ class DeviceAgent(Party):
         self._requests: dict[str, tuple[ReservationRequested, Heard]] = {}
         self._granted: dict[str, ReservationGranted] = {}
         self._unused: dict[str, Heard] = {}
+        self._used: set[str] = set()
         self._to_release: dict[str, None] = {}
         self._runs: dict[tuple[str, int], Run] = {}
 
@@ -111,6 +112,7 @@ class DeviceAgent(Party):
                 self._requests.pop(reservation_id, None)
                 self._close(reservation_id)
             case StepPlanned(kind="quantum", device=self.device, reservation_id=reservation_id) as planned:
+                self._used.add(reservation_id)
                 self._unused.pop(reservation_id, None)
                 self._runs[planned.job_id, planned.step] = Run(heard, planned)
             case RunCancelDecided(job_id=job_id, step=step) as decided if (job_id, step) in self._runs:
@@ -134,7 +136,8 @@ class DeviceAgent(Party):
             case ReservationGranted(reservation_id=reservation_id) as granted:
                 self._requests.pop(reservation_id, None)
                 self._granted[reservation_id] = granted
-                self._unused[reservation_id] = heard
+                if reservation_id not in self._used:
+                    self._unused[reservation_id] = heard
             case ReservationRefused(reservation_id=reservation_id):
                 self._requests.pop(reservation_id, None)
             case ReservationExpired(reservation_id=reservation_id):

@@ -47,7 +47,7 @@ def circuit_fidelities(circuits: Sequence[Pooled]) -> tuple[CircuitFidelity, ...
             scaled = _Measured((seen.value - uniform) / (1 - uniform), seen.error / (1 - uniform))
             found.append(_scaled_figure(number, shots, scaled))
         elif canaries:
-            found.append(_survival(number, canaries))
+            found.append(_survival(number, shots, canaries))
     return tuple(found)
 
 
@@ -70,13 +70,13 @@ def hellinger(counts: Mapping[str, int], ideal: np.ndarray) -> _Measured:
     return _Measured(overlap**2 - variance, math.sqrt(4 * overlap**2 * variance + floor))
 
 
-def _survival(number: int, canaries: Sequence[Pooled]) -> CircuitFidelity:
-    """The share of expected outcomes over all canaries, with Wilson's interval."""
-    shots = sum(sum(each.counts.values()) for each in canaries)
-    share = sum(each.counts.get(each.expected, 0) for each in canaries) / shots
-    scale = 1 + _Z**2 / shots
-    centre = (share + _Z**2 / (2 * shots)) / scale
-    half = _Z * math.sqrt(share * (1 - share) / shots + _Z**2 / (4 * shots**2)) / scale
+def _survival(number: int, shots: int, canaries: Sequence[Pooled]) -> CircuitFidelity:
+    """The share of expected outcomes over all canaries, with Wilson's interval; the shots are the circuit's own."""
+    pool = sum(sum(each.counts.values()) for each in canaries)
+    share = sum(each.counts.get(each.expected, 0) for each in canaries) / pool
+    scale = 1 + _Z**2 / pool
+    centre = (share + _Z**2 / (2 * pool)) / scale
+    half = _Z * math.sqrt(share * (1 - share) / pool + _Z**2 / (4 * pool**2)) / scale
     return CircuitFidelity(
         circuit=number, method="mirror", shots=shots, value=share, low=centre - half, high=centre + half
     )

@@ -26,12 +26,12 @@ JOBS = 40
 ROUNDS = 7
 
 
-def projection_rebuild() -> list[dict[str, Any]]:
+def measure() -> list[dict[str, Any]]:
     """The figure `projection.rebuild`, in events a second."""
-    return asyncio.run(_measure())
+    return asyncio.run(_measured())
 
 
-async def _measure() -> list[dict[str, Any]]:
+async def _measured() -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory(prefix="qpubus-bench-") as name:
         create(Path(name))
         log = EmbeddedLog(Path(name), lambda: EPOCH_US + JOBS * JOB_US)

@@ -9,6 +9,7 @@ from schemas.events import (
     ApprovalGranted,
     ApprovalRequested,
     ApprovalStatement,
+    ArtifactStored,
     BudgetCaptured,
     BudgetHeld,
     BudgetReleased,
@@ -184,15 +185,22 @@ def _steps(job: _Job) -> Iterator[_Line]:
             **step, kind="quantum", iteration=iteration, device=device, reservation_id=f"{job.job_id}-1",
             token_digest=job.digest, circuits=runs, seed=7,
         )  # fmt: skip
+        compiled = tuple(sha256(f"{job.job_id}/{iteration}/{at}".encode()).hexdigest() for at in range(CIRCUITS))
+        for each in compiled:
+            yield (
+                f"device:{device}",
+                "results",
+                ArtifactStored(digest=each, media_type="application/openqasm", size_bytes=900, job_id=job.job_id),
+            )
         yield f"device:{device}", "results", StepStarted(
-            **step, kind="quantum", device=device, snapshot_digest=digest, compiled_digests=(digest,) * CIRCUITS,
+            **step, kind="quantum", device=device, snapshot_digest=digest, compiled_digests=compiled,
             predicted_success=(0.98,) * CIRCUITS, started_us=0,
         )  # fmt: skip
         for circuit in range(CIRCUITS):
             for chunk in range(CHUNKS):
                 yield f"device:{device}", "results", ShotsMeasured(
                     **step, circuit=circuit, chunk=chunk, device=device, shots=CHUNK_SHOTS,
-                    counts={"00": 91, "01": 4_000 + chunk, "10": 4_010 - chunk, "11": 91}, started_us=0, ended_us=0,
+                    counts={"00": 91, "01": 3_400 + circuit, "10": 3_418 - circuit, "11": 91}, started_us=0, ended_us=0,
                 )  # fmt: skip
         yield f"device:{device}", "results", StepCompleted(
             **step, kind="quantum", shots=CHUNK_SHOTS * CHUNKS * CIRCUITS, device_time_us=1_300 * _SECOND_US,

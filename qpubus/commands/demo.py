@@ -2,6 +2,7 @@
 
 import asyncio
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,11 +11,13 @@ import typer
 from projections.job import Job
 from qpubus import show
 from qpubus.approval_text import show_approval
+from qpubus.bars import counted
 from qpubus.commands.options import Json
 from qpubus.demo import run_demo
 from qpubus.events_text import job_of
 from qpubus.following import Story, told_story
 from qpubus.problem import EXIT_REFUSED
+from qpubus.seeds import SEED_FIRST, Check, check_seeds
 from qpubus.tables import table
 from qpubus.wiring import Machine
 from schemas.topics import TOPICS
@@ -30,6 +33,9 @@ def demo(
         Path | None, typer.Option("--data", metavar="DIR", help="Where to keep the log; a new temporary one if absent.")
     ] = None,
     approve: Annotated[bool, typer.Option("--approve", help="Be the approver yourself.")] = False,
+    seeds: Annotated[
+        int | None, typer.Option("--check-seeds", metavar="N", min=1, help="Run the job under N seeds and judge them.")
+    ] = None,
 ) -> None:
     """Run the main job on the embedded log and a virtual clock: an agent's signed intent becomes a verified result.
 
@@ -39,6 +45,9 @@ def demo(
     """
     if approve and json:
         raise typer.BadParameter("--approve talks with a person, --json with a program: choose one")
+    if seeds is not None:
+        _judge_seeds(seeds, json=json)
+        return
     directory = data or Path(tempfile.mkdtemp(prefix="qpubus-demo-"))
     with told_story(quiet=json) as story:
         teller = Teller(story)
@@ -51,6 +60,37 @@ def demo(
         _show_report(report)
     if report["job"]["state"] != "completed" or report["audit"]["verdict"] != "sound":
         raise typer.Exit(EXIT_REFUSED)
+
+
+def _judge_seeds(count: int, *, json: bool) -> None:
+    with counted("seeds", quiet=json) as progress:
+        report = check_seeds(range(SEED_FIRST, SEED_FIRST + count), progress)
+    checked = report.checks()
+    if json:
+        show.json(
+            {
+                "seeds": [asdict(each) for each in report.energies],
+                "checks": [asdict(each) | {"holds": each.holds} for each in checked],
+            }
+        )
+    else:
+        rows = [
+            (
+                each.name,
+                f"{each.value:.4g}",
+                f"{each.low:g}",
+                "" if each.high is None else f"{each.high:g}",
+                _held(each),
+            )
+            for each in checked
+        ]
+        table(("over all seeds", "value", "at least", "at most", ""), rows, right=("value", "at least", "at most"))
+    if not all(each.holds for each in checked):
+        raise typer.Exit(EXIT_REFUSED)
+
+
+def _held(check: Check) -> str:
+    return "holds" if check.holds else "DOES NOT HOLD"
 
 
 class Teller:

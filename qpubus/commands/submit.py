@@ -18,7 +18,7 @@ from qpubus.documents import job_full, reason_of
 from qpubus.door_client import ask
 from qpubus.following import follow, told_story
 from qpubus.keyfile import read_key
-from qpubus.manifest_file import ManifestFile, documents_beside, read_manifest
+from qpubus.manifest_file import ManifestFile, documents_beside, read_manifest, read_trace, with_trace
 from qpubus.place import Place
 from qpubus.problem import EXIT_REFUSED
 from qpubus.reading import open_desk
@@ -41,6 +41,10 @@ def submit(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what would happen; nothing is reserved.")
     ] = False,
+    trace: Annotated[
+        Path | None,
+        typer.Option("--trace", metavar="FILE", help="Why: the decision trace, JSON. Its text is erasable."),
+    ] = None,
     key: AgentKey = None,
     data: Data = DEFAULT_DATA,
     json: Json = False,
@@ -55,8 +59,12 @@ def submit(
         return
     file = read_manifest(manifest)
     agent = RequestingAgent(file.manifest.initiator, read_key(key or Place(data).key("agent")))
+    sealed = read_trace(trace, file.manifest, agent) if trace else None
+    if sealed:
+        file = with_trace(file, sealed)
     _store_documents(file, data)
-    receipt = ask(data, "declare", Declaration(manifest=file.text, agent_proof=agent.sign(file.manifest)))
+    said = Declaration(manifest=file.text, agent_proof=agent.sign(file.manifest), trace=sealed)
+    receipt = ask(data, "declare", said)
     if wait:
         _wait(receipt["job_id"], data, json=json)
     elif json:
@@ -66,7 +74,7 @@ def submit(
 
 
 def _store_documents(file: ManifestFile, data: Path) -> None:
-    for each in documents_beside(file):
+    for each in list(documents_beside(file)):
         content = base64.b64encode(each.content).decode()
         ask(data, "store_artifact", Document(content=content, media_type=each.media_type))
 

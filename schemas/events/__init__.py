@@ -15,6 +15,7 @@ from schemas.events.approvals import (
     IntentAdmitted,
     IntentRefused,
 )
+from schemas.events.checkpoints import CheckpointSealed, CheckpointWitnessed, Cosignature, TreeHead
 from schemas.events.deadletters import EventRejected
 from schemas.events.governance import (
     BudgetSet,
@@ -26,6 +27,7 @@ from schemas.events.governance import (
     PriceListPublished,
     SchemaPublished,
     SiteFounded,
+    SubjectErased,
 )
 from schemas.events.intents import (
     CircuitRun,
@@ -36,6 +38,7 @@ from schemas.events.intents import (
     JobCompleted,
     JobFailed,
     StepPlanned,
+    TraceSealed,
 )
 from schemas.events.reservations import (
     Candidate,
@@ -78,8 +81,11 @@ __all__ = [
     "BudgetReleased",
     "BudgetSet",
     "Candidate",
+    "CheckpointSealed",
+    "CheckpointWitnessed",
     "CircuitFidelity",
     "CircuitRun",
+    "Cosignature",
     "DevicePrice",
     "DeviceSnapshotTaken",
     "DeviceStatusChanged",
@@ -118,4 +124,7 @@ __all__ = [
     "StepOutcomeUnknown",
     "StepPlanned",
     "StepStarted",
+    "SubjectErased",
+    "TraceSealed",
+    "TreeHead",
 ]

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from schemas.words import Count, Event, Identifier, MicroUsd, TimeUs, Words
+from schemas.words import Count, Event, HexDigest, Identifier, MicroUsd, TimeUs, Words
 
 
 class SiteFounded(Event):
@@ -88,4 +88,15 @@ class BudgetSet(Event):
     """The site may spend this much in all, what is already spent or held included."""
 
     limit_microusd: MicroUsd
+    reason: str = ""
+
+
+class SubjectErased(Event):
+    """The texts kept under a pseudonym were erased, and with them their key. Their digests on the log stay as they are.
+
+    It is said before the erasing begins: what is named here is to be found in no vault any more.
+    """
+
+    subject: Identifier
+    text_digests: tuple[HexDigest, ...] = Field(description="the texts that were there")
     reason: str = ""

@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from schemas.manifest import Manifest
+from schemas.traces import TraceSummary
 from schemas.words import Count, Event, HexDigest, Identifier, Words
 
 
@@ -17,6 +18,15 @@ class IntentDeclared(Event):
     agent_proof: str = Field(description="compact JWS with its payload: the manifest as the agent declared it")
     manifest: Manifest
     assurance: Literal["agent-held", "gateway-held"] = "agent-held"
+
+
+class TraceSealed(Event):
+    """Why the agent declared the job lies in the vault; here is what may stay, and the digest of what may be erased."""
+
+    job_id: Identifier
+    subject: Identifier = Field(description="the pseudonym under which the text is kept, and can be erased")
+    summary: TraceSummary
+    text_digest: HexDigest = Field(description="salted; with the summary it gives the manifest's decision_trace_digest")
 
 
 class IntentWithdrawn(Event):

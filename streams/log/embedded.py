@@ -1,22 +1,19 @@
-"""The embedded engine: appends go into one SQLite file through one thread, all that wait in one durable transaction."""
+"""The embedded engine: appends go into one SQLite file, all that wait at one time in one durable transaction."""
 
 import asyncio
-import fcntl
 import os
-import queue
 import secrets
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from functools import lru_cache
 from itertools import chain, groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import apsw
 
+from schemas.admission import Stored
 from schemas.envelope import Record, Stray
 from schemas.topics import TOPICS
 from streams.log import database
@@ -29,12 +26,12 @@ from streams.log.head import (
     head_text,
     read_head,
     slot_bytes,
-    sync_directory,
     tip_line,
 )
 from streams.log.layout import PARTITIONS_MAX, TOPICS_MAX, Row, chain_after, insert, record_texts, stray_bytes
+from streams.log.making import locked, new_log
 from streams.log.port import AppendUnknown, LogError, Place, partition_of
-from streams.log.reading import DATABASE, HEAD, LOCK, EmbeddedReader
+from streams.log.reading import DATABASE, HEAD, EmbeddedReader
 
 MEMORY_EVERY_S = 1.0
 _PARTITIONED_KEYS = 4_096
@@ -50,15 +47,10 @@ _Entry = tuple[Line, str | None, bytes, bytes | None]
 
 
 class _Waiting(NamedTuple):
-    """An append that waits for the writer; without entries, it waits for the writer to end."""
+    """An append that waits to be written, and who waits for it."""
 
     entries: list[_Entry]
-    loop: asyncio.AbstractEventLoop
     future: asyncio.Future[list[Place]]
-
-
-_Woken = tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]
-"""Somebody who waits for records, and the loop in which to wake them."""
 
 
 def create(directory: Path, partitions: int = 1, topics: Sequence[str] = TOPICS, log_id: str = "") -> None:
@@ -66,29 +58,16 @@ def create(directory: Path, partitions: int = 1, topics: Sequence[str] = TOPICS,
     if not 1 <= partitions <= PARTITIONS_MAX or not 1 <= len(topics) <= TOPICS_MAX:
         raise LogError(f"a log has 1 to {PARTITIONS_MAX} partitions and 1 to {TOPICS_MAX} topics")
     settings = database.Settings(log_id or secrets.token_hex(16), partitions, tuple(topics))
-    path = directory / DATABASE
-    with database.faults(directory, "making a log in"):
-        directory.mkdir(parents=True, exist_ok=True)
-        lock = _locked(directory)
-        try:
-            if path.exists():
-                raise LogError(f"there is a log in {directory} already; name another data directory, or use it")
-            fresh = directory / f"{DATABASE}.new"
-            fresh.unlink(missing_ok=True)
-            database.make(fresh, settings)
-            slot = slot_bytes(partitions * len(topics))
-            HeadFile.make(directory / HEAD, slot, head_text(settings.log_id, 0, []))
-            fresh.replace(path)
-            sync_directory(directory)
-        finally:
-            os.close(lock)
+    with new_log(directory, settings):
+        pass
 
 
 class EmbeddedLog(EmbeddedReader):
     """The one writer of a log, and a reader of it.
 
-    `now_us` gives append times; it is called in the writer's thread, once for all appends that share a transaction.
-    Cancelling an append does not take it back.
+    It belongs to one event loop. Appends made in one turn of the loop share a transaction, and the loop stands still
+    while it is written: a fraction of a millisecond on a local disk, less than handing it to a thread and back.
+    `now_us` gives append times, once for all that share a transaction. Cancelling an append does not take it back.
     """
 
     def __init__(self, directory: Path, now_us: Callable[[], int], disk: Disk = DISK) -> None:
@@ -99,7 +78,7 @@ class EmbeddedLog(EmbeddedReader):
         if not (directory / DATABASE).exists():
             raise LogError(f"there is no log in {directory}; make one with: qpubus init --data {directory}")
         with database.faults(directory, "opening"):
-            self._lock_file = _locked(directory)
+            self._lock_file = locked(directory)
         try:
             super().__init__(directory, disk)
             try:
@@ -127,8 +106,8 @@ class EmbeddedLog(EmbeddedReader):
         self._now_us = now_us
         self._memory = Memory(self.log_id)
         self._remembered_s = 0.0
-        self._queue: queue.SimpleQueue[_Waiting] = queue.SimpleQueue()
-        self._waiters: set[_Woken] = set()
+        self._waiting: list[_Waiting] = []
+        self._watchers: set[asyncio.Future[None]] = set()
         self._closed = False
         self._failed = ""
         with database.faults(self.directory, "opening"):
@@ -140,8 +119,6 @@ class EmbeddedLog(EmbeddedReader):
                 self._writing.close()
                 raise
         self._remember()
-        self._thread = threading.Thread(target=self._write, name=f"log {self.directory}", daemon=True)
-        self._thread.start()
 
     async def append(self, records: Sequence[Record | Stray]) -> list[Place]:
         """Append records, all or none; they are durable and covered by the head when this returns."""
@@ -149,9 +126,16 @@ class EmbeddedLog(EmbeddedReader):
         if not records:
             return []
         loop = asyncio.get_running_loop()
-        waiting = _Waiting([self._entry(record) for record in records], loop, loop.create_future())
-        self._queue.put(waiting)
+        waiting = _Waiting([self._entry(record) for record in records], loop.create_future())
+        if not self._waiting:
+            loop.call_soon(self._write)
+        self._waiting.append(waiting)
         return await waiting.future
+
+    async def read(self, topic: str, partition: int, offset: int, limit: int) -> list[Stored]:
+        """At most `limit` records from `offset` on. That there are none is known without asking the database."""
+        tip = self._tips.get((topic, partition))
+        return [] if tip and offset >= tip.size else await super().read(topic, partition, offset, limit)
 
     async def ends(self, partition: int) -> Mapping[str, int]:
         """For each topic, the offset of its next record."""
@@ -164,27 +148,24 @@ class EmbeddedLog(EmbeddedReader):
         until = loop.time() + timeout_s
         while True:
             self._alive()
-            woken = (loop, loop.create_future())
-            self._waiters.add(woken)
+            grown = await self.ends(partition)
+            left = until - loop.time()
+            if left <= 0 or any(count > ends.get(topic, 0) for topic, count in grown.items()):
+                return
+            watcher = loop.create_future()
+            self._watchers.add(watcher)
             try:
-                grown = await self.ends(partition)
-                left = until - loop.time()
-                if left <= 0 or any(count > ends.get(topic, 0) for topic, count in grown.items()):
-                    return
-                await asyncio.wait([woken[1]], timeout=left)
+                await asyncio.wait([watcher], timeout=left)
             finally:
-                self._waiters.discard(woken)
+                self._watchers.discard(watcher)
 
     async def close(self) -> None:
         """Write what waits, fold the WAL into the database, remember the head and give the lock back."""
         if self._closed:
             return
+        self._write()
         self._closed = True
-        loop = asyncio.get_running_loop()
-        last = _Waiting([], loop, loop.create_future())
-        self._queue.put(last)
-        await last.future
-        self._thread.join()
+        self._remember()
         self.close_now()
         with database.faults(self._path, "closing"):
             self._writing.close()
@@ -204,29 +185,30 @@ class EmbeddedLog(EmbeddedReader):
         line = (record.topic, partition_of(record.key, self.partitions) if record.key else 0)
         return line, None, stray_bytes(record), None
 
-    # The rest runs in the writer's thread.
-
     def _write(self) -> None:
-        """Take whatever waits, write it, answer; until an append without entries asks for the end."""
-        ended: list[_Waiting] = []
-        while not ended:
-            group = [self._queue.get()]
-            while not self._queue.empty():
-                group.append(self._queue.get_nowait())
-            ended = [waiting for waiting in group if not waiting.entries]
-            if appends := [waiting for waiting in group if waiting.entries]:
-                _tell(self._answers(appends), list(self._waiters))
-        self._remember()
-        _tell([(waiting, []) for waiting in ended], list(self._waiters))
+        """Write whatever waits, answer, and wake who watches."""
+        appends, self._waiting = self._waiting, []
+        if not appends:
+            return
+        for waiting, answer in zip(appends, self._answers(appends), strict=True):
+            if waiting.future.done():
+                continue
+            if isinstance(answer, LogError):
+                waiting.future.set_exception(answer)
+            else:
+                waiting.future.set_result(answer)
+        for watcher in self._watchers:
+            if not watcher.done():
+                watcher.set_result(None)
 
-    def _answers(self, appends: list[_Waiting]) -> list[tuple[_Waiting, list[Place] | LogError]]:
+    def _answers(self, appends: list[_Waiting]) -> Sequence[list[Place] | LogError]:
         try:
-            return list(zip(appends, self._appended(appends), strict=True))
+            return self._appended(appends)
         except LogError as error:
             failed = error
         except Exception as error:  # noqa: BLE001 (whoever appends must get an answer, whatever went wrong)
             failed = self._fail(f"{type(error).__name__}: {error}")
-        return [(waiting, failed) for waiting in appends]
+        return [type(failed)(str(failed)) for _ in appends]
 
     def _appended(self, appends: list[_Waiting]) -> list[list[Place]]:
         if self._failed:
@@ -268,7 +250,7 @@ class EmbeddedLog(EmbeddedReader):
         return rows, places
 
     def _commit(self, rows: list[Row]) -> None:
-        """All rows or none. Mostly in one step, in which the loop runs on: each other step would wait for it."""
+        """All rows or none, mostly in one statement."""
         try:
             if len(rows) <= _ROWS_A_STEP:
                 self._writing.execute(insert(len(rows)), tuple(chain.from_iterable(rows)))
@@ -307,41 +289,3 @@ class EmbeddedLog(EmbeddedReader):
 @lru_cache(_PARTITIONED_KEYS)
 def _partition(key: str, partitions: int) -> int:
     return partition_of(key.encode(), partitions)
-
-
-def _locked(directory: Path) -> int:
-    """The open lock file of a log, locked; `LogError` if somebody else writes it."""
-    descriptor = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
-        os.close(descriptor)
-        raise LogError(
-            f"process {holder or 'unknown'} writes the log in {directory}; only one process may: use that one"
-        ) from None
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-    return descriptor
-
-
-def _tell(answers: Sequence[tuple[_Waiting, list[Place] | LogError]], waiters: Sequence[_Woken]) -> None:
-    """Answer appends in the loops they came from and wake who waits for records; each loop is called once."""
-    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Any], list[Place] | LogError | None]]] = {}
-    for waiting, answer in answers:
-        by_loop.setdefault(waiting.loop, []).append((waiting.future, answer))
-    for loop, future in waiters:
-        by_loop.setdefault(loop, []).append((future, None))
-    for loop, settled in by_loop.items():
-        with suppress(RuntimeError):  # a loop that is closed has nobody left to tell
-            loop.call_soon_threadsafe(_settle, settled)
-
-
-def _settle(settled: Sequence[tuple[asyncio.Future[Any], list[Place] | LogError | None]]) -> None:
-    for future, answer in settled:
-        if future.done():
-            continue
-        if isinstance(answer, LogError):
-            future.set_exception(type(answer)(str(answer)))
-        else:
-            future.set_result(answer)

@@ -44,6 +44,8 @@ _STRAY_TYPES = (int, int, type(None), bytes, type(None), bytes)
 _RECORD_HEAD = struct.Struct(">BqIII").pack
 _STRAY_HEAD = struct.Struct(">BqQ").pack
 _QUOTES = 9
+_new = tuple.__new__
+"""What makes a named tuple in half the time that its class takes."""
 
 
 @lru_cache(128)
@@ -121,9 +123,11 @@ def stored_of(topic: str, partition: int, row: Row) -> Stored:
     types = tuple(map(type, row))
     position, append_time_us, texts, value, seal, _ = row
     offset = position & OFFSET_MASK
-    if types == _RECORD_TYPES and texts.count('"') == _QUOTES:
+    if types == _RECORD_TYPES:
         key, *headers = texts.split('"')
-        return Stored(topic, partition, offset, append_time_us, Record._make((topic, key, value, *headers, seal)))
+        if len(headers) == _QUOTES:
+            record = _new(Record, (topic, key, value, *headers, seal))
+            return _new(Stored, (topic, partition, offset, append_time_us, record))
     if types == _STRAY_TYPES:
         try:
             return Stored(topic, partition, offset, append_time_us, stray_of(topic, value))

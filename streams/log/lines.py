@@ -1,26 +1,27 @@
 """A log as text: records go in, one line of canonical JSON (RFC 8785) a record comes out, and back, with nothing lost.
 
-    {"format":1,"kind":"qpubus log","log":"4f…","partitions":1,"topics":["governance","intents",…]}
-    {"append_time_us":"1768…","hash":"9f…","offset":0,"partition":0,"record":{…,"seal":"AQ…=","value":"AA…="},"topic":"governance"}
-    {"append_time_us":"1768…","hash":"c1…","offset":1,"partition":0,"stray":{"headers":[["Y2U=","…"]],"key":null,…},"topic":"intents"}
+    {"format":1,"hash":"7b…","kind":"qpubus log","log":"4f…","partitions":1,"topics":["governance","intents",…]}
+    {"append_time_us":"17…","hash":"9f…","offset":0,"partition":0,"record":{…,"value":"AA…="},"topic":"governance"}
+    {"append_time_us":"17…","hash":"c1…","offset":0,"partition":0,"stray":{…,"value":null},"topic":"intents"}
     {"hash":"e3…","records":2}
 
 Bytes are base64; all of a stray is, header names too, as they need not be text. Lines stand in the order of topics,
 partitions and offsets. The hash of a line is the chain of its record (`streams.log.layout`): it covers the append time
 and all that stood before in the topic-partition. The last line has the number of records and the SHA-256 of all bytes
 before it, so a file that was cut is noticed. What a reader would not itself have written is refused with its line.
-"""  # noqa: E501 (a line is a line)
+"""
 
 import base64
 import binascii
 from collections.abc import Iterable, Iterator, Mapping
 from hashlib import sha256
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, NoReturn
 
 import orjson
 import rfc8785
 
 from schemas.admission import Stored
+from schemas.digests import sha256_hex
 from schemas.envelope import Record, Stray
 from streams.log.database import Settings
 from streams.log.layout import (
@@ -38,6 +39,7 @@ from streams.log.port import LogError
 KIND = "qpubus log"
 LINE_BYTES_MAX = 64 << 20
 """Sixty times what a value may have: only a file that is no export has a longer line."""
+_TIME_END_US = 1 << 63
 _TEXTS = ("causes", "id", "inputs", "key", "sequence", "source", "subject", "time", "traceparent", "type")
 
 
@@ -65,6 +67,8 @@ class Chains:
             raise LogError(f"the log has no partition {partition} of a topic {topic[:64]!r}")
         if stored.offset != size:
             raise LogError(f"{topic} partition {partition} goes on at offset {size}, not at {stored.offset}")
+        if not -_TIME_END_US <= stored.append_time_us < _TIME_END_US:
+            raise LogError(f"{topic} partition {partition} offset {size}: the append time does not fit in eight bytes")
         before = self._chains.get(line) or genesis(self._settings.log_id, topic, partition)
         record = stored.record
         if isinstance(record, Record):
@@ -93,9 +97,10 @@ def export_lines(settings: Settings, records: Iterable[Stored]) -> Iterator[byte
 
 
 def header_line(settings: Settings) -> bytes:
-    """The first line: which log this is."""
+    """The first line: which log this is, and the SHA-256 of the line as it is without that hash."""
     named = {"log": settings.log_id, "partitions": settings.partitions, "topics": list(settings.topics)}
-    return rfc8785.dumps({"format": FORMAT, "kind": KIND} | named) + b"\n"
+    said: dict[str, Any] = {"format": FORMAT, "kind": KIND} | named
+    return rfc8785.dumps(said | {"hash": sha256_hex(rfc8785.dumps(said))}) + b"\n"
 
 
 def closing_line(records: int, running: str) -> bytes:
@@ -192,6 +197,7 @@ def _settings_of(line: _Line) -> Settings:
         case {"log": str(log_id), "partitions": int(partitions), "topics": [*topics]} if (
             len(log_id) == 32
             and set(log_id) <= set("0123456789abcdef")
+            and type(partitions) is int
             and 1 <= partitions <= PARTITIONS_MAX
             and 1 <= len(set(topics)) == len(topics) <= TOPICS_MAX
             and all(isinstance(topic, str) and topic.isascii() and topic.isalnum() for topic in topics)
@@ -209,6 +215,8 @@ def _stored_of(line: _Line) -> Stored:
             case {"append_time_us": str(time), "offset": int(offset), "partition": int(partition), "topic": str(topic)}:
                 record = _record_of(topic, line.said)
                 return Stored(topic, partition, offset, int(time), record)
+            case _:
+                pass
     except (ValueError, TypeError, KeyError, binascii.Error):
         pass
     raise ExportInvalid(line.number, "the line is not in the form of a record")
@@ -227,7 +235,7 @@ def _record_of(topic: str, said: Mapping[str, Any]) -> Record | Stray:
     return Record(topic=topic, value=_bytes(record["value"]), seal=_bytes(record["seal"]), **texts)
 
 
-def _refuse(line: _Line, stored: Stored, chain: bytes) -> None:
+def _refuse(line: _Line, stored: Stored, chain: bytes) -> NoReturn:
     place = f"{stored.topic} partition {stored.partition} offset {stored.offset}"
     said = line.said.get("hash")
     try:

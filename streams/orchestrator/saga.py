@@ -123,8 +123,6 @@ def _is_asked_for(saga: Saga, heard: Heard, granted: ReservationGranted) -> bool
 
 def _lost(saga: Saga, reservation_id: str) -> Saga:
     """A slot is gone. Before the first quantum step the scheduler may find another; after it the job has failed."""
-    if saga.asked[1] == reservation_id:
-        saga = replace(saga, asked=("", ""))
     if saga.slot is None or saga.slot.reservation_id != reservation_id:
         return saga
     if saga.iterations == 0:

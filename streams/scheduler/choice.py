@@ -62,7 +62,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What holds for all jobs of the site at the moment, and what this one has already tried."""
+    """What holds for all jobs of the site at the moment, states of all known devices, and what this job has tried."""
 
     min_fidelity: float
     max_snapshot_age_us: int
@@ -88,7 +88,7 @@ class _RuledOut:
 def choose(request: Request, offers: Sequence[PlacementOffered], limits: Limits, time_us: int) -> Choice:
     """Choose among the offers of devices, at most one each."""
     by_device = {offer.device: offer for offer in offers}
-    names = sorted({*request.devices, *by_device})
+    names = sorted({*request.devices, *by_device, *limits.statuses})
     ruled_out = {
         name: why
         for name in names
@@ -96,7 +96,7 @@ def choose(request: Request, offers: Sequence[PlacementOffered], limits: Limits,
     }
     able = [by_device[name] for name in names if name not in ruled_out]
     scores = _scores(able, request.objective)
-    ranked = sorted(able, key=lambda offer: (*(-score for score in scores[offer.device]), offer.device))
+    ranked = sorted(able, key=lambda offer: scores[offer.device], reverse=True)
     best = ranked[0].device if ranked else ""
     candidates = []
     for name in names:

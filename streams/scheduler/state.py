@@ -220,11 +220,7 @@ def _next(job: Asked | Held, reason: Reason) -> Choosing:
 
 
 def _is_answer(heard: Heard, offer: PlacementOffered, search: Search) -> bool:
-    return (
-        speaks_for_device(heard, offer.device)
-        and offer.intent_digest == search.intent_digest
-        and offer.device in search.request.devices
-    )
+    return speaks_for_device(heard, offer.device) and offer.intent_digest == search.intent_digest
 
 
 def _is_about(

@@ -14,7 +14,7 @@ import pytest
 
 from schemas.admission import Stored
 from schemas.envelope import Record, Stray
-from streams.log.port import Log, LogError, Place, partition_of
+from streams.log.port import Bare, Log, LogError, Place, partition_of
 from tests.support.records import record
 
 PARTITIONS = 4
@@ -40,6 +40,19 @@ class LogContract:
                 (stored,) = await log.read("intents", SITE, 0, 10)
                 assert stored.record == said
                 assert Place(stored.topic, stored.partition, stored.offset) == place
+
+        self.run(promise())
+
+    def test_a_record_without_its_proofs_has_place_key_value_and_time(self, tmp_path: Path) -> None:
+        async def promise() -> None:
+            async with self.opened(tmp_path) as log:
+                said = [record(number=number) for number in range(1, 4)]
+                await log.append([said[0], Stray("intents", b"site-a", None, ()), *said[1:]])
+                bare = [Bare(at, one.key, one.value, one.time) for at, one in zip((0, 2, 3), said, strict=True)]
+                bare.insert(1, Bare(1, "", b"", ""))
+                assert await log.read_bare("intents", SITE, 0, 10) == bare
+                assert await log.read_bare("intents", SITE, 1, 2) == bare[1:3]
+                assert await log.read_bare("intents", SITE, 4, 10) == []
 
         self.run(promise())
 

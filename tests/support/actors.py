@@ -1,6 +1,6 @@
 """Devices and the sandbox, played: they answer what the log asks of them, once each, as a script or a dice says."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,7 +43,7 @@ def offered(admitted: IntentAdmitted, device: str, **changes: Any) -> PlacementO
         "snapshot_digest": digest_of_parts("snapshot", device),
         "snapshot_taken_us": 1_800_000_000_000_000,
         "topology": "ion-trap" if device == "trap" else "superconducting",
-        "two_qubit_fidelity": SUCCESS.get(device, 0.99) + 0.02,
+        "two_qubit_fidelity": SUCCESS.get(device, 0.9) + 0.02,
         "predicted_success": SUCCESS.get(device, 0.9),
         "queue_jobs": 0,
         "queue_wait_us": 60_000_000 if device == "trap" else 1_000_000,
@@ -60,7 +60,6 @@ class Device:
 
     world: World
     name: str
-    counts: Callable[[CircuitRun, int], dict[str, int]] = lambda circuit, shots: {circuit.expected or "00": shots}
     answered: set[str] = field(default_factory=set)
     runs: dict[str, Iterator[None]] = field(default_factory=dict)
     chunks_run: list[tuple[str, int, int, int]] = field(default_factory=list)
@@ -68,6 +67,10 @@ class Device:
     @property
     def source(self) -> str:
         return f"device:{self.name}"
+
+    def outcomes(self, circuit: CircuitRun, shots: int) -> dict[str, int]:
+        """What the shots of a chunk give."""
+        return {circuit.expected or "00": shots}
 
     def say(self, event: Any, *causes: Heard) -> Heard:
         return self.world.say(Role.DEVICE, self.source, event, *causes)
@@ -161,7 +164,7 @@ class Device:
             chunk=chunk,
             device=self.name,
             shots=size,
-            counts=self.counts(circuit, size),
+            counts=self.outcomes(circuit, size),
             expected=circuit.expected,
             started_us=started_us,
             ended_us=self.world.now_us,

@@ -5,6 +5,7 @@ from schemas.envelope import Cause
 from schemas.events import (
     ApprovalDenied,
     ApprovalExpired,
+    ApprovalRejected,
     BudgetReleased,
     BudgetSet,
     DevicePrice,
@@ -88,6 +89,10 @@ _ENDS: list[tuple[int, list[Event]]] = [
     (
         _DENIED,
         [
+            ApprovalDenied(job_id=_job(1), intent_digest=DIGEST, approver=APPROVER, reason="eh", proof=_proof()),
+            ApprovalRejected(
+                job_id=_job(1), intent_digest=DIGEST, approver=APPROVER, reason="proof_invalid", message="unsigned"
+            ),
             ApprovalDenied(job_id=_job(1), intent_digest=DIGEST, approver=APPROVER, reason="no", proof=_proof()),
             IntentRefused(job_id=_job(1), intent_digest=DIGEST, reason="denied", message="no"),
             BudgetReleased(job_id=_job(1), amount_microusd=400_000_000),

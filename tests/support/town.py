@@ -1,6 +1,6 @@
 """A founded site with the emulated fleet, for tests of parties: a log in memory, a virtual clock, every key at hand."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,6 +19,7 @@ from agents.enclosure import Enclosure
 from agents.gateway import Gateway
 from agents.party import Membership, Party
 from agents.sandbox import Sandbox
+from agents.vault import Vault
 from qpubus.founding import default_policy, found_site, members
 from schemas.admission import ROOT_SOURCE
 from schemas.codec import Schema, own_schemas
@@ -49,13 +50,19 @@ class Town:
     artifacts: ArtifactStore
     keys: dict[str, Ed25519PrivateKey]
     schemas: dict[str, Schema]
+    reader: Reader
+    said: list[Heard] = field(default_factory=list)
 
     def member(self, source: str) -> Membership:
         """A member's name and key."""
         return Membership(source, SITE, self.keys[source], raw_public_key(self.keys[ROOT_SOURCE]))
 
     def gateway(self) -> Gateway:
-        return Gateway(self.member("gateway:main"), self.log, self.clock, self.artifacts)
+        return Gateway(self.member("gateway:main"), self.log, self.clock, self.artifacts, self.vault)
+
+    @property
+    def vault(self) -> Vault:
+        return Vault(self.directory / "vault")
 
     def alarm_clock(self) -> AlarmClock:
         return AlarmClock(self.member("clock:main"), self.log, self.clock)
@@ -92,14 +99,11 @@ class Town:
 
     async def heard(self) -> list[Heard]:
         """All that the log says, each event after its causes."""
-        root = raw_public_key(self.keys[ROOT_SOURCE])
-        reader = Reader(self.log, 0, TOPICS, {SITE: root})
-        said = []
-        while items := await reader.read():
+        while items := await self.reader.read():
             for item in items:
                 assert isinstance(item, Heard), item
-                said.append(item)
-        return said
+                self.said.append(item)
+        return list(self.said)
 
     async def events(self, kind: type[Some], source: str = "") -> list[Some]:
         """The events of a kind on the log, of one author if named."""
@@ -147,7 +151,8 @@ async def new_town(
         now_us=EPOCH_US,
         seed=seed,
     )
-    return Town(directory, clock, log, fleet, ArtifactStore(directory / "artifacts"), keys, schemas)
+    reader = Reader(log, 0, TOPICS, {SITE: raw_public_key(keys[ROOT_SOURCE])})
+    return Town(directory, clock, log, fleet, ArtifactStore(directory / "artifacts"), keys, schemas, reader)
 
 
 def _has_subject(event: Event) -> bool:

@@ -224,9 +224,9 @@ def test_the_log_of_a_running_bus_is_sound(data: Path) -> None:
 def test_events_of_one_job_and_type_can_be_picked(data: Path) -> None:
     submitted(data, "picked")
 
-    lines = qpubus("events", "--job", "picked", "--type", "ApprovalRequested", "--json", "--data", data).out.splitlines()
+    picked = qpubus("events", "--job", "picked", "--type", "ApprovalRequested", "--json", "--data", data)
 
-    events = [orjson.loads(line) for line in lines]
+    events = [orjson.loads(line) for line in picked.out.splitlines()]
     assert [(each["type"], each["event"]["job_id"]) for each in events] == [("ApprovalRequested", "picked")]
 
 

@@ -9,6 +9,7 @@ from schemas.events import (
     ApprovalDenied,
     ApprovalExpired,
     ApprovalGranted,
+    ApprovalRejected,
     ApprovalRequested,
     ApprovalStatement,
     BudgetCaptured,
@@ -223,6 +224,15 @@ def test_a_denial_is_the_answer_once_policy_refused_for_it() -> None:
     assert approval is not None
     assert approval.answer is not None
     assert (approval.answer.answer, approval.answer.reason) == ("denied", "too dear")
+
+
+def test_an_answer_that_policy_turned_down_is_gone_and_says_why() -> None:
+    rejected = ApprovalRejected(
+        job_id="job", intent_digest=DIGEST, approver="approver:a", reason="approval_expired", message="too late"
+    )
+    approval = job(REQUESTED, granted("approver:a"), rejected).approval
+    assert approval is not None
+    assert (len(approval.presented), approval.rejection) == (0, "too late")
 
 
 def test_an_approval_can_expire() -> None:

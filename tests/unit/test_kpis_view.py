@@ -218,6 +218,11 @@ def test_intervals_of_circuits_add_in_quadrature() -> None:
     assert kpi("fidelity_per_shot", done).high == pytest.approx(0.9 + 0.05 / 2)
 
 
+def test_intervals_of_circuits_that_share_canaries_add_in_full() -> None:
+    done = completed(0, "quantum", fidelity(0.9, 0.03, 100, "mirror"), fidelity(0.9, 0.03, 100, "mirror"))
+    assert kpi("fidelity_per_shot", done).high == pytest.approx(0.93)
+
+
 def test_fidelity_is_told_by_method_too() -> None:
     done = completed(0, "quantum", fidelity(0.9, 0.03, 100), fidelity(0.7, 0.04, 100, "mirror"))
     parts = kpi("fidelity_per_shot", done).parts

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from schemas.events import (
+    AlarmRang,
     AlarmSet,
     ApprovalExpired,
     ApprovalRejected,
@@ -18,17 +19,23 @@ from schemas.events import (
     KeyRevoked,
     PriceListPublished,
     RunCancelled,
+    ShotsMeasured,
     StepFailed,
     StepOutcomeUnknown,
 )
+from schemas.keys import raw_public_key
 from schemas.manifest import Manifest
+from schemas.proofs import approval_holds
 from schemas.topics import Role
+from streams.deadlines import TIME_US_MAX
 from streams.policy import POLICY, Admit, Ask, Refuse, Wish, judge
 from streams.policy.rules import dollars
+from streams.usage import COUNT_MAX
 from tests.support.actors import Device, cast_of, play
-from tests.support.jobs import AGENT, APPROVER, USD, Town, declared, hybrid, id_of, manifest, policy, prices
+from tests.support.jobs import AGENT, APPROVER, USD, Town, declared, hybrid, id_of, key_of, manifest, policy, prices
 from tests.support.world import World
 
+PUBLIC_KEY = raw_public_key(key_of(APPROVER))
 DEAR: dict[str, Any] = {"budget": {"cost_microusd": 60 * USD, "shots": 10_000}}
 
 
@@ -108,6 +115,11 @@ class TestAnIntentIsRefused:
 
     def test_where_no_budget_is_set(self) -> None:
         place = town(budget_microusd=0)
+        place.declare(manifest())
+        assert reason(place) == "budget_exhausted"
+
+    def test_where_the_budget_lacks_a_micro_dollar(self) -> None:
+        place = town(budget_microusd=10 * USD - 1)
         place.declare(manifest())
         assert reason(place) == "budget_exhausted"
 
@@ -205,6 +217,11 @@ class TestAPersonIsAsked:
         assert place.world.said(ApprovalRequested)[0].statement.expires_us == place.world.now_us + 5
         assert place.world.said(AlarmSet)[0].rings_us == place.world.now_us + 5
 
+    def test_until_the_end_of_all_times_where_policy_waits_longer(self) -> None:
+        place = asked_town(rules=policy(approval_timeout_us=(1 << 62) - 1))
+        place.world.settle()
+        assert place.world.said(AlarmSet)[0].rings_us == TIME_US_MAX
+
     def test_and_a_yes_admits_the_job_in_their_name(self) -> None:
         place = asked_town()
         place.grant("job-1")
@@ -257,6 +274,18 @@ class TestAPersonIsAsked:
         place.world.ring()
         place.world.settle()
         assert place.world.said(ApprovalExpired) == []
+
+    def test_and_the_money_held_for_the_job_is_not_asked_for_twice(self) -> None:
+        place = asked_town(budget_microusd=60 * USD)
+        place.grant("job-1")
+        assert decided(place)[3:] == ["IntentAdmitted"]
+
+    def test_and_waits_on_after_an_alarm_that_rings_too_early(self) -> None:
+        place = asked_town()
+        alarm = place.world.said(AlarmSet)[0]
+        early = AlarmRang(alarm_id=alarm.alarm_id, rings_us=alarm.rings_us - 1)
+        place.world.say(Role.CLOCK, "clock:main", early)
+        assert decided(place)[3:] == []
 
 
 class TestAnAnswerDoesNotCount:
@@ -369,6 +398,19 @@ class TestAJobIsSettled:
         captured = self.run(manifest(), Endless).said(BudgetCaptured)[0]
         assert captured.amount_microusd == 10 * USD
 
+    def test_even_where_devices_say_absurd_figures(self) -> None:
+        class Absurd(Device):
+            def run(self, heard: Any, planned: Any) -> Any:
+                names = {"job_id": planned.job_id, "step": planned.step, "device": self.name}
+                for chunk in range(2):
+                    figures = {"circuit": 0, "chunk": chunk, "shots": COUNT_MAX, "counts": {}}
+                    self.say(ShotsMeasured(**names, **figures, started_us=0, ended_us=1), heard)
+                self.say(RunCancelled(**names, shots=0, device_time_us=0, reason="hardware"), heard)
+                yield
+
+        captured = self.run(manifest(), Absurd).said(BudgetCaptured)[0]
+        assert (captured.amount_microusd, captured.shots) == (10 * USD, COUNT_MAX)
+
     def test_in_full_where_nobody_knows_what_ran(self) -> None:
         class Forgetful(Device):
             def run(self, heard: Any, planned: Any) -> Any:
@@ -387,6 +429,11 @@ class TestAJobIsSettled:
                 yield from super().run(heard, planned)
 
         assert self.run(manifest(), Meddled).said(BudgetCaptured)[0].shots == 1_000
+
+
+def test_a_statement_with_numbers_that_no_proof_can_hold_is_not_approved() -> None:
+    statement = asked_town().world.said(ApprovalRequested)[0].statement
+    assert not approval_holds(statement.model_copy(update={"expires_us": 1 << 57}), "grant", "", b"", PUBLIC_KEY)
 
 
 def test_a_dry_run_asks_the_same_rules() -> None:

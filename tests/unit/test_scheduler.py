@@ -122,6 +122,9 @@ class TestTheChoice:
             "trap": "no_offer",
         }
 
+    def test_names_a_known_device_that_the_job_may_not_have(self) -> None:
+        assert verdicts(limits=Limits(0.5, 1_000, {"other": "online"}, {}))["other"] == "not_allowed"
+
     def test_lets_limits_be_met_exactly(self) -> None:
         exact = offered(
             ADMITTED,

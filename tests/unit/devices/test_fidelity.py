@@ -54,8 +54,8 @@ def test_where_fair_coins_come_near_the_ideal_the_canaries_stand_in() -> None:
     flat = np.full(4, 0.25)
     assert uniform_fidelity(flat) == pytest.approx(1)
     canary = Pooled({"11": 970, "01": 30}, np.array([0.0, 0.0, 0.0, 1.0]), "11")
-    first, second = circuit_fidelities([Pooled({"00": 250, "11": 750}, flat, ""), canary])
-    assert (first.circuit, first.method, first.shots, first.value) == (0, "mirror", 1_000, 0.97)
+    first, second = circuit_fidelities([Pooled({"00": 250, "11": 150}, flat, ""), canary])
+    assert (first.circuit, first.method, first.shots, first.value) == (0, "mirror", 400, 0.97)
     assert first.low < 0.97 < first.high
     assert (second.circuit, second.method) == (1, "hellinger")
 

@@ -1,0 +1,45 @@
+"""Figures of speed, each against a reference measured in the same run: names come in, figures go out."""
+
+import importlib
+import os
+import tempfile
+from collections.abc import Iterable
+from typing import Any
+
+MODULES = {
+    "log.append_sealed": "log_append",
+    "log.append_sealed_typed": "log_append",
+    "log.append_sealed_vs_eventsourcing": "log_append",
+    "audit.verify": "audit_verify",
+    "projection.rebuild": "projection_rebuild",
+    "demo.wall": "main_job",
+    "demo.memory": "main_job",
+}
+"""Figure → the module of this package that measures it, in a function of its own name. Each drags in its reference."""
+
+
+class BenchUnknown(ValueError):
+    """No figure has this name."""
+
+
+def run(names: Iterable[str] = ()) -> list[dict[str, Any]]:
+    """The figures of these names, or all of them: `name`, `value`, `unit`, `reference`, `reference_value`, `ratio`.
+
+    With a figure come those that only its module knows of, such as `audit.verify_10` with `audit.verify`.
+    """
+    wanted = tuple(names) or tuple(MODULES)
+    for name in wanted:
+        if name not in MODULES:
+            raise BenchUnknown(f"there is no figure {name!r}; there are: {', '.join(MODULES)}")
+    figures = []
+    before = os.environ.get("XDG_STATE_HOME")
+    with tempfile.TemporaryDirectory(prefix="qpubus-bench-") as state:
+        os.environ["XDG_STATE_HOME"] = state  # nobody needs to remember the logs that are made here
+        try:
+            for module in dict.fromkeys(MODULES[name] for name in wanted):
+                figures += getattr(importlib.import_module(f"{__name__}.{module}"), module)()
+        finally:
+            del os.environ["XDG_STATE_HOME"]
+            if before is not None:
+                os.environ["XDG_STATE_HOME"] = before
+    return [figure for figure in figures if figure["name"] in wanted or figure["name"] not in MODULES]

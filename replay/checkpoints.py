@@ -1,0 +1,227 @@
+"""Checkpoints in an audit: every sealed round against trees grown anew, and what witnesses have seen of them.
+
+During the pass the digests of all records are kept aside, and every round and every cosignature that may be believed is
+heard. Afterwards each topic's tree is grown once. On its way it must have the root that each round sealed at its size,
+and the root of each checkpoint that a witness has kept.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import NamedTuple
+
+from replay.digests import Digests
+from replay.rounds import Rounds, Sealed
+from replay.verdict import Audit, Finding, about
+from replay.witnessed import Asked, Coverage
+from schemas.admission import Admitted, EnrolledKey, Refused, Stored
+from schemas.checkpoints import Vocabulary, head_holds, note_of, origin_of
+from schemas.events import CheckpointSealed, CheckpointWitnessed, Cosignature
+from schemas.keys import raw_public_key
+from schemas.merkle import Frontier, leaf_hash
+from schemas.note import Note, NoteInvalid, Signature
+from schemas.topics import UNSEALED_ALONE
+from streams.log.port import ReadableLog
+
+FETCH = 512
+
+
+class Known(NamedTuple):
+    """A root that a tree must have at a size, and who says so."""
+
+    size: int
+    root: bytes
+    said_by: str
+
+
+class Checkpoints:
+    """All that concerns checkpoints in the audit of one partition number."""
+
+    def __init__(self, partition: int, roots: Mapping[str, bytes], asked: Asked | None) -> None:
+        """`roots` gives the root public key of each site; without `asked` cosignatures are not looked at."""
+        self.digests = Digests()
+        self._partition = partition
+        self._roots = roots
+        self._coverage = Coverage(asked) if asked else None
+        self._rounds: dict[tuple[str, str], Rounds] = {}
+        self._findings: list[Finding] = []
+        self._count = 0
+
+    def hear(self, site: str, verdict: Admitted, key: EnrolledKey) -> None:
+        """Take in a round, or what a witness said of one."""
+        match verdict.event:
+            case CheckpointSealed() as sealed:
+                author = (site, verdict.source)
+                if author not in self._rounds:
+                    self._rounds[author] = Rounds(site, raw_public_key(key.public_key), self._partition)
+                rounds = self._rounds[author]
+                rounds.public_key = raw_public_key(key.public_key)
+                rounds.take(sealed, verdict.stored)
+                self._count += 1
+            case CheckpointWitnessed() as witnessed if self._coverage:
+                for cosignature in witnessed.cosignatures:
+                    self._cosigned(site, witnessed.round, cosignature, verdict.stored)
+            case _:
+                pass
+
+    async def check(
+        self, log: ReadableLog, refused: Iterable[Refused], broken: Collection[str], audit: Audit
+    ) -> list[Finding]:
+        """What is wrong with the trees of the topics that are not `broken`; `audit` gets counts, notes and coverage."""
+        audit.rounds += self._count
+        findings = self._findings
+        strays = {(each.stored.topic, each.stored.offset): each.stored for each in refused}
+        for rounds in self._rounds.values():
+            findings += rounds.findings
+            if "governance" in broken:
+                continue
+            vocabulary = await self._vocabulary(log, rounds)
+            kept = self._kept(rounds, audit)
+            for head in rounds.last.heads if rounds.last else ():
+                if head.topic not in broken:
+                    tree = Tree(
+                        head.topic, self._partition, await self._corrections(log, vocabulary, head.topic, strays)
+                    )
+                    known = merged(rounds.of(head.topic), kept.get(head.topic, []))
+                    findings += tree.check(self.digests.read(head.topic), known)
+            findings += self._signatures(rounds)
+        if self._coverage:
+            self._tail(audit)
+        self._close()
+        return findings
+
+    async def _vocabulary(self, log: ReadableLog, rounds: Rounds) -> Vocabulary:
+        vocabulary, offset = Vocabulary(self._roots), 0
+        rounds.teach(vocabulary)
+        while records := await log.read("governance", self._partition, offset, FETCH):
+            vocabulary.read(records)
+            offset = records[-1].offset + 1
+        return vocabulary
+
+    async def _corrections(
+        self, log: ReadableLog, vocabulary: Vocabulary, topic: str, strays: Mapping[tuple[str, int], Stored]
+    ) -> dict[int, bytes]:
+        """The digests that the pass could not know: of refused records, and of records before their schema."""
+        records = [stored for (name, _), stored in strays.items() if name == topic]
+        end = vocabulary.first_places(topic)
+        for offset in range(0, end, FETCH):
+            records += await log.read(topic, self._partition, offset, min(FETCH, end - offset))
+        return {each.offset: digest for each, digest in zip(records, vocabulary.digests(records), strict=True)}
+
+    def _origin(self, rounds: Rounds, topic: str) -> str:
+        return origin_of(self._roots[rounds.site], topic, self._partition)
+
+    def _cosigned(self, site: str, number: int, cosignature: Cosignature, stored: Stored) -> None:
+        if self._coverage is None:
+            return
+        for rounds in (each for each in self._rounds.values() if each.site == site):
+            if not self._is_listed(rounds):
+                continue
+            head = rounds.head(number, cosignature.topic)
+            if head:
+                text = note_of(self._origin(rounds, head.topic), head, rounds.public_key).text
+                line = Signature(cosignature.witness, bytes.fromhex(cosignature.key_id), cosignature.signature)
+                try:
+                    self._coverage.hear(head.topic, Note(text, (line,)))
+                except NoteInvalid as error:
+                    what = f"round {number}, {head.topic}: {error}"
+                    self._findings.append(about(stored, "cosignature_broken", what, rank=1))
+
+    def _is_listed(self, rounds: Rounds) -> bool:
+        """Whether the policy takes the sealer's word; one that lists no log takes the one that governance enrolled."""
+        logs = self._coverage.asked.policy.logs if self._coverage else ()
+        return not logs or any(log.public_key == rounds.public_key for log in logs)
+
+    def _kept(self, rounds: Rounds, audit: Audit) -> dict[str, list[Known]]:
+        """By topic, what witnesses have kept themselves."""
+        kept: dict[str, list[Known]] = {}
+        if self._coverage is None or rounds.last is None:
+            return kept
+        if not self._is_listed(rounds):
+            audit.notes.append(
+                "the key of this log's sealer is not in the policy, so its cosignatures count for nothing"
+            )
+            return kept
+        origins = [(head.topic, self._origin(rounds, head.topic)) for head in rounds.last.heads]
+        try:
+            for topic, checkpoint in self._coverage.kept(origins):
+                known = Known(checkpoint.size, checkpoint.root, "a witness")
+                kept.setdefault(topic, []).append(known)
+        except NoteInvalid as error:
+            audit.notes.append(f"a checkpoint that was given as a witness's does not hold: {error}")
+        return kept
+
+    def _signatures(self, rounds: Rounds) -> Iterator[Finding]:
+        """The sealer's signatures on the notes of its last round; those before are superseded by them."""
+        if rounds.last is None:
+            return
+        at = next((each.offset for each in self._last_of(rounds)), 0)
+        for head in rounds.last.heads:
+            origin = self._origin(rounds, head.topic)
+            if not head_holds(origin, head, rounds.public_key):
+                detail = f"round {rounds.last.round}: the signature on the checkpoint {origin} does not hold"
+                yield Finding(1, "checkpoints", self._partition, at, "", "note_signature_broken", detail)
+
+    def _last_of(self, rounds: Rounds) -> Iterator[Sealed]:
+        if rounds.last:
+            for head in rounds.last.heads:
+                yield from (each for each in rounds.of(head.topic) if each.round == rounds.last.round)
+
+    def _tail(self, audit: Audit) -> None:
+        """Say which records no quorum of witnesses covers. What is in no round can be covered by nobody."""
+        if self._coverage is None:
+            return
+        for topic, size in self.digests.counts.items():
+            covered = self._coverage.sizes.get(topic, 0)
+            if topic not in UNSEALED_ALONE and covered < size:
+                audit.uncovered.append(f"{topic} partition {self._partition} offset {covered} to {size - 1}")
+
+    def _close(self) -> None:
+        self.digests.close()
+        for rounds in self._rounds.values():
+            rounds.close()
+
+
+class Tree:
+    """The tree of one topic, grown along all that is known of it."""
+
+    def __init__(self, topic: str, partition: int, corrections: Mapping[int, bytes]) -> None:
+        self._topic = topic
+        self._partition = partition
+        self._corrections = corrections
+        self._frontier = Frontier()
+        self._sound = 0
+
+    def check(self, digests: Iterator[list[bytes]], known: Iterator[Known]) -> Iterator[Finding]:
+        """Grow by `digests` and compare at each size that is known, in rising order. The first difference is enough."""
+        waiting: Iterator[bytes] = (digest for portion in digests for digest in portion)
+        for size, root, said_by in known:
+            if size > self._frontier.size:
+                self._frontier.extend(self._leaves(list(islice(waiting, size - self._frontier.size))))
+            if self._frontier.size < size:
+                detail = f"by {said_by} there are {size} records, but {self._frontier.size} are left"
+                yield self._finding(self._frontier.size, "sealed_record_missing", detail, is_missing=True)
+                return
+            if self._frontier.root() != root:
+                detail = f"one of the records up to offset {size - 1} is not what {said_by} has seen"
+                yield self._finding(min(self._sound, size), "sealed_record_changed", detail)
+                return
+            self._sound = size
+
+    def _leaves(self, digests: Sequence[bytes]) -> Iterator[bytes]:
+        corrections, at = self._corrections, self._frontier.size
+        if not corrections:
+            return map(leaf_hash, digests)
+        return (leaf_hash(corrections.get(place, digest)) for place, digest in enumerate(digests, at))
+
+    def _finding(self, offset: int, reason: str, detail: str, *, is_missing: bool = False) -> Finding:
+        return Finding(1, self._topic, self._partition, offset, "", reason, detail, is_missing)
+
+
+def merged(sealed: Iterator[Sealed], kept: Sequence[Known]) -> Iterator[Known]:
+    """What rounds and witnesses know of one tree, by rising size; sizes of rounds rise already."""
+    left = sorted(kept, key=lambda each: each.size)
+    for each in sealed:
+        while left and left[0].size <= each.size:
+            yield left.pop(0)
+        yield Known(each.size, each.root, f"round {each.round}")
+    yield from left

@@ -1,0 +1,80 @@
+"""The trees of all topics of one partition number, grown from a log: a log goes in, sizes and roots come out.
+
+Growing costs the same an event however long the log is: what is kept of a tree is its frontier.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from schemas.checkpoints import Sizes, Vocabulary
+from schemas.events import CheckpointSealed
+from schemas.merkle import Frontier, leaf_hash
+from schemas.topics import TOPICS
+from streams.log.port import LogCorrupt, LogIncomplete, ReadableLog
+
+FETCH = 512
+
+
+class Trees:
+    """Knows the trees up to some size. Told of every round on the log, in order, before it grows past it."""
+
+    def __init__(
+        self, log: ReadableLog, partition: int, roots: Mapping[str, bytes], topics: Sequence[str] = TOPICS
+    ) -> None:
+        """`roots` gives the root public key of each site; `topics` are those whose trees are grown."""
+        self.frontiers = {topic: Frontier() for topic in topics}
+        self._log = log
+        self._partition = partition
+        self._vocabulary = Vocabulary(roots)
+        self._governed = 0
+
+    @property
+    def sizes(self) -> Sizes:
+        """How many records each tree has."""
+        return {topic: frontier.size for topic, frontier in self.frontiers.items()}
+
+    def hear(self, sealed: CheckpointSealed) -> None:
+        """Take in a round that stands on the log."""
+        self._vocabulary.seal(sizes_of(sealed))
+
+    async def grow(self, ends: Sizes) -> None:
+        """Grow to the sizes of a round that goes as far as `ends`: the next one on the log, or the next to be made."""
+        await self._govern(ends["governance"])
+        for topic, frontier in self.frontiers.items():
+            while frontier.size < ends[topic]:
+                frontier.extend(await self.leaves(topic, frontier.size, ends[topic]))
+
+    async def leaves(self, topic: str, start: int, end: int) -> list[bytes]:
+        """The leaf hashes of records of a topic from place `start` on, at most those before `end`, at least one.
+
+        Places count records. On a log whose offsets have gaps they would have to be looked up.
+        """
+        records = await self._log.read(topic, self._partition, start, min(FETCH, end - start))
+        if not records:
+            raise LogIncomplete(f"{topic} partition {self._partition} offset {start}: the record is missing")
+        return [leaf_hash(digest) for digest in self._vocabulary.digests(records)]
+
+    async def compare(self, sealed: CheckpointSealed) -> None:
+        """Grow to the sizes of a round, and raise `LogCorrupt` at the first tree that is not as the round says."""
+        await self.grow(sizes_of(sealed))
+        for head in sealed.heads:
+            if self.frontiers[head.topic].root().hex() != head.root:
+                raise LogCorrupt(
+                    f"{head.topic} partition {self._partition} offset {head.size - 1}: this record, or one before it, "
+                    f"is not what round {sealed.round} sealed; find out where with: qpubus audit verify"
+                )
+
+    async def _govern(self, end: int) -> None:
+        while self._governed < end:
+            limit = min(FETCH, end - self._governed)
+            records = await self._log.read("governance", self._partition, self._governed, limit)
+            if not records:
+                raise LogIncomplete(
+                    f"governance partition {self._partition} offset {self._governed}: the record is missing"
+                )
+            self._vocabulary.read(records)
+            self._governed += len(records)
+
+
+def sizes_of(sealed: CheckpointSealed) -> Sizes:
+    """How far a round goes in each topic."""
+    return {head.topic: head.size for head in sealed.heads}
