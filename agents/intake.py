@@ -16,25 +16,21 @@ from agents.replies import MANIFEST_INVALID, Problem, Refused, refusal
 from agents.sandbox import RESERVED_INPUTS
 from schemas.admission import EnrolledKey
 from schemas.manifest import MANIFEST_BYTES_MAX, CircuitTemplate, Manifest, Quantum, signed_payload
-from schemas.proofs import TYPE_INTENT, ProofInvalid, jws_key_id, verify_jws
+from schemas.proofs import PROOF_BYTES_MAX, TYPE_INTENT, ProofInvalid, jws_key_id, verify_jws
 from schemas.topics import Role
 from schemas.traces import TEXT_BYTES_MAX, SealedTrace
 
-PROOF_BYTES_MAX = MANIFEST_BYTES_MAX * 4 // 3 + 1_024
 ARTIFACTS_MAX = 64
 DEPTH_MAX = 16
-JSON_INTEGER_MAX = 2**53 - 1
-"""RFC 8785 numbers are doubles: beyond this, two integers would have one text."""
+SEED_BITS = 53
+"""RFC 8785 numbers are doubles: of more bits, two integers would have one text."""
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 
 
 def read_manifest(manifest_json: bytes) -> Manifest | Refused:
     """The manifest in a JSON text, strictly read: no unknown, repeated or mistyped member, every circuit parsed."""
     if len(manifest_json) > MANIFEST_BYTES_MAX:
-        size = (
-            f"the manifest has {len(manifest_json)} bytes, the limit is {MANIFEST_BYTES_MAX}: move inputs to artefacts"
-        )
-        return Refused("manifest_oversized", size)
+        return _oversized(len(manifest_json))
     try:
         raw = orjson.loads(manifest_json)
     except orjson.JSONDecodeError as error:
@@ -52,13 +48,19 @@ def read_manifest(manifest_json: bytes) -> Manifest | Refused:
         manifest = Manifest.model_validate_json(manifest_json, strict=True)
     except ValidationError as error:
         problems += _of_model(error)
-    problems += _of_numbers(raw)
     problems += _of_circuits(raw.get("quantum"))
     if manifest is not None:
         problems += _of_names(manifest)
     if problems or manifest is None:
         return refusal(problems)
+    if (canonical := len(signed_payload(manifest))) > MANIFEST_BYTES_MAX:
+        return _oversized(canonical)
     return manifest
+
+
+def _oversized(size: int) -> Refused:
+    message = f"the manifest has {size} bytes in RFC 8785 form, the limit is {MANIFEST_BYTES_MAX}"
+    return Refused("manifest_oversized", f"{message}: move inputs to artefacts")
 
 
 def check_agent(manifest: Manifest, agent_proof: str, keys: Mapping[str, EnrolledKey]) -> str | Refused:
@@ -118,7 +120,7 @@ def completed(manifest: Manifest) -> Manifest:
     """The manifest with what the agent left open: the seed follows from what was declared, no chance is involved."""
     if manifest.seed is not None:
         return manifest
-    seed = int.from_bytes(sha256(signed_payload(manifest)).digest()[:8]) & JSON_INTEGER_MAX
+    seed = int.from_bytes(sha256(signed_payload(manifest)).digest()[:8]) >> (64 - SEED_BITS)
     return manifest.model_copy(update={"seed": seed})
 
 
@@ -169,17 +171,6 @@ def _of_model(error: ValidationError) -> Iterator[Problem]:
         message = each["msg"].removeprefix("Value error, ")
         code = "field_unknown" if each["type"] == "extra_forbidden" else MANIFEST_INVALID
         yield Problem(path, code, "there is no such field: leave it out" if code == "field_unknown" else message)
-
-
-def _of_numbers(value: Any, path: str = "") -> Iterator[Problem]:
-    if isinstance(value, dict):
-        for name, member in value.items():
-            yield from _of_numbers(member, f"{path}.{name}" if path else name)
-    elif isinstance(value, list):
-        for place, item in enumerate(value):
-            yield from _of_numbers(item, f"{path}.{place}")
-    elif isinstance(value, int) and abs(value) > JSON_INTEGER_MAX:
-        yield Problem(path, MANIFEST_INVALID, "an integer beyond ±(2⁵³ − 1) has no exact form in RFC 8785 JSON")
 
 
 def _of_circuits(raw: Any) -> Iterator[Problem]:

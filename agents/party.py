@@ -64,6 +64,11 @@ class Party:
         """When time alone will give this party work."""
         return None
 
+    @property
+    def patience(self) -> int:
+        """So many records of a topic may come before this party needs its turn."""
+        return 0
+
     async def step(self) -> bool:
         """Hear what is new, then work; True if there was anything."""
         heard = await self.listen()

@@ -71,6 +71,11 @@ class Sealer(Party):
             await self._seal(ends)
             await self.listen()
 
+    @property
+    def patience(self) -> int:
+        """Once something waits to be sealed, its time or a good part of a round's records are the next that matters."""
+        return 0 if self._since_us is None else RECORDS_MAX // len(TOPICS)
+
     def next_due_us(self) -> int | None:
         """When what waits to be sealed will have waited long enough."""
         return None if self._since_us is None else self._since_us + INTERVAL_US

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from agents.clock import VirtualClock
-from agents.party import Clock
+from agents.party import Clock, Party
 from streams.log.port import Log
 
 IDLE_S = 1.0
@@ -122,4 +122,5 @@ async def _run(house: House, name: str) -> None:
             continue
         due_us = part.next_due_us()
         wait_s = IDLE_S if due_us is None else min(IDLE_S, max(0, due_us - house.clock.now_us()) / 1_000_000)
-        await house.log.wait(house.partition, ends, wait_s)
+        patience = part.patience if isinstance(part, Party) else 0
+        await house.log.wait(house.partition, {topic: end + patience for topic, end in ends.items()}, wait_s)

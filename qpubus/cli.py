@@ -21,8 +21,8 @@ UsageError.exit_code = EXIT_USAGE  # typer's own 2 is taken: `audit verify` says
 
 COMMANDS = {
     "demo": ("demo", "Run the main job, start to end."),
-    "init": ("bus", "Found a site in a new data directory."),
-    "up": ("bus", "Run the bus: stages, devices, gateway."),
+    "init": ("init", "Found a site in a new data directory."),
+    "up": ("up", "Run the bus: stages, devices, gateway."),
     "submit": ("submit", "Declare a job."),
     "quote": ("submit", "Say what a job would cost; nothing is reserved."),
     "withdraw": ("submit", "Take a job back."),
@@ -35,6 +35,7 @@ COMMANDS = {
     "events": ("watch", "Show the events on the log."),
     "devices": ("watch", "Show the devices."),
     "kpis": ("watch", "Show the KPIs."),
+    "witness": ("witness", "Cosign the checkpoints of logs that only grow."),
     "audit": ("audit", "Doubt the log: verify, explain, decide again."),
     "replay": ("replay", "Rebuild from the log what is kept beside it."),
     "keys": ("keys", "Say who may speak: list, enrol, revoke, rotate."),

@@ -23,10 +23,11 @@ from projections.jobs import JOBS
 from projections.kpis import KPIS
 from projections.scorecard import scorecard
 from qpubus.bus import Part, run_until_quiet, run_virtual
+from qpubus.founding import Founding, found, is_founded
 from qpubus.keyfile import read_key
 from qpubus.place import Place
 from qpubus.problem import Problem
-from qpubus.wiring import Founding, Machine, found, open_machine
+from qpubus.wiring import Machine, open_machine
 from replay.audit import verify
 from replay.reproduce import last_program_in, reproduce
 from replay.stored import stored_job
@@ -34,7 +35,6 @@ from replay.verdict import Audit
 from schemas.events import Observable
 from schemas.topics import TOPICS
 from streams.author import Draft
-from streams.log.reading import DATABASE
 from streams.reader import Reader
 from streams.stage import Heard
 
@@ -46,9 +46,10 @@ EPOCH_US = 1_768_726_800_000_000
 """2026-01-18 09:00 UTC: any fixed time will do, as long as every demo begins at the same."""
 BUDGET_MICROUSD = 20_000_000_000
 MICROUSD = 1_000_000
+DENIED = "the person who was asked said no"
 
 Consent = Callable[[Machine, Job], Awaitable[bool]]
-"""Asked whether the approver's key may sign for a job that waits; the demo itself says yes."""
+"""Asked whether the approver's key signs yes or no to a job that waits; the demo itself says yes."""
 Look = Callable[[Machine], Awaitable[None]]
 """Called once in each round of the parts; it may read and changes nothing."""
 
@@ -71,6 +72,11 @@ class Watch:
         return None
 
 
+def demo_founding(seed: int) -> Founding:
+    """What the site of a demo is made of."""
+    return Founding(SITE, AGENT, APPROVER, "virtual", EPOCH_US, seed, BUDGET_MICROUSD)
+
+
 async def run_demo(
     directory: Path, seed: int, consent: Consent | None = None, look: Look | None = None
 ) -> dict[str, Any]:
@@ -79,8 +85,8 @@ async def run_demo(
     `consent` is asked before the approver signs; without it the demo's own approver signs at once.
     """
     place = Place(directory)
-    if not (directory / DATABASE).exists():
-        await found(place, Founding(SITE, AGENT, APPROVER, "virtual", EPOCH_US, seed, BUDGET_MICROUSD))
+    if not is_founded(place):
+        found(place, demo_founding(seed))
     async with open_machine(place) as machine:
         job = await _run_job(machine, seed, consent, look)
         await _reproduce(machine, job, seed)
@@ -101,7 +107,7 @@ async def run_demo(
 async def run_job_alone(directory: Path, seed: int) -> Job:
     """Run the main job in a new directory without running it again and without an audit, for whoever needs many."""
     place = Place(directory)
-    await found(place, Founding(SITE, AGENT, APPROVER, "virtual", EPOCH_US, seed, BUDGET_MICROUSD))
+    found(place, demo_founding(seed))
     async with open_machine(place) as machine:
         return await _run_job(machine, seed, None, None)
 
@@ -124,10 +130,11 @@ async def _run_job(machine: Machine, seed: int, consent: Consent | None, look: L
     await run_virtual(parts, clock, lambda: job().is_over or job().state == "awaiting_approval")
     approval = job().approval
     if approval and not job().is_over and not approval.presented:
-        if consent and not await consent(machine, job()):
-            raise Problem("the job was not approved, so it did not run", "Run the demo again to decide anew.")
         approver = Approver(APPROVER, read_key(machine.place.key("approver")))
-        _held(await machine.gateway.grant(approver.grant(approval.statement)))
+        if consent is None or await consent(machine, job()):
+            _held(await machine.gateway.grant(approver.grant(approval.statement)))
+        else:
+            _held(await machine.gateway.deny(approver.deny(approval.statement, DENIED), DENIED))
     await run_virtual(parts, clock, lambda: job().is_over)
     await run_until_quiet(parts)
     return job()

@@ -1,5 +1,11 @@
-"""Founding a site: its keys, and the first events, all signed by the root key in one batch."""
+"""Founding a site: a data directory, its keys, and the first events, all signed by the root key in one batch.
 
+It is done in one go: the keys first, durably, then the log together with its first events. Until the log is in its
+place there is no site, and a founding that was killed is begun again with the keys that it had made.
+"""
+
+import os
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,9 +13,13 @@ from typing import Literal
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from qpubus.keyfile import write_key
-from schemas.admission import ROOT_SOURCE
+from agents.devices.profiles import PROFILES, device_price
+from qpubus.keyfile import read_key, replace_key
+from qpubus.place import Place
+from qpubus.problem import Problem
+from schemas.admission import ROOT_SOURCE, Stored
 from schemas.codec import own_schemas
+from schemas.envelope import Record
 from schemas.events import (
     BudgetSet,
     DevicePrice,
@@ -20,14 +30,19 @@ from schemas.events import (
     SiteFounded,
 )
 from schemas.keys import key_id, raw_public_key
-from schemas.topics import Role
+from schemas.topics import TOPICS, Role
 from schemas.words import Event
 from streams.author import Draft, Scribe, seal_all
+from streams.log.database import Settings
+from streams.log.head import sync_directory
+from streams.log.making import new_log
 from streams.log.port import Log
+from streams.log.reading import DATABASE, HEAD
 
 CLASSICAL_SECOND_MICROUSD = 20
 """Assumption: a general-purpose core costs 0.07 USD an hour."""
 SECOND_US = 1_000_000
+_TOPIC = "governance"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +91,33 @@ def default_policy(device_ids: Sequence[str]) -> PolicyPublished:
     )
 
 
-def make_keys(folder: Path, people: Sequence[Member]) -> dict[str, Ed25519PrivateKey]:
-    """New keys for the root and every member, written to `folder` (mode 0700), by source."""
-    folder.mkdir(mode=0o700, parents=True)
-    keys = {source: Ed25519PrivateKey.generate() for source in (ROOT_SOURCE, *(each.source for each in people))}
-    write_key(folder / "root.pem", keys[ROOT_SOURCE])
-    for each in people:
-        write_key(folder / each.key_file, keys[each.source])
-    return keys
+def first_records(
+    site: str,
+    *,
+    keys: Mapping[str, Ed25519PrivateKey],
+    people: Sequence[Member],
+    prices: Sequence[DevicePrice],
+    policy: PolicyPublished,
+    budget_microusd: int,
+    clock: Literal["wall", "virtual"],
+    now_us: int,
+    seed: int,
+) -> list[Record]:
+    """The first events of a site. Keys of a site on a virtual clock are marked `assurance: demo`."""
+    schemas = {schema.event_type: schema for schema in own_schemas()}
+    scribe = Scribe(ROOT_SOURCE, site, schemas)
+    first: list[Event] = [
+        SchemaPublished(schema_id=schema.schema_id, event_type=schema.event_type, text=schema.text)
+        for schema in schemas.values()
+    ]
+    first.append(SiteFounded(clock=clock, epoch_us=now_us, seed=seed))
+    first += [enrolment(each, keys[each.source], "demo" if clock == "virtual" else "file") for each in people]
+    first += [
+        policy,
+        PriceListPublished(devices=tuple(prices), classical_second_microusd=CLASSICAL_SECOND_MICROUSD),
+        BudgetSet(limit_microusd=budget_microusd, reason="founding"),
+    ]
+    return seal_all([scribe.write(Draft(_TOPIC, event, site, now_us)) for event in first], keys[ROOT_SOURCE])
 
 
 async def found_site(
@@ -99,23 +133,20 @@ async def found_site(
     now_us: int,
     seed: int,
 ) -> None:
-    """Append the first events of a site. Keys of a site on a virtual clock are marked `assurance: demo`."""
-    root = keys[ROOT_SOURCE]
-    schemas = {schema.event_type: schema for schema in own_schemas()}
-    scribe = Scribe(ROOT_SOURCE, site, schemas)
-    first: list[Event] = [
-        SchemaPublished(schema_id=schema.schema_id, event_type=schema.event_type, text=schema.text)
-        for schema in schemas.values()
-    ]
-    first.append(SiteFounded(clock=clock, epoch_us=now_us, seed=seed))
-    first += [enrolment(each, keys[each.source], "demo" if clock == "virtual" else "file") for each in people]
-    first += [
-        policy,
-        PriceListPublished(devices=tuple(prices), classical_second_microusd=CLASSICAL_SECOND_MICROUSD),
-        BudgetSet(limit_microusd=budget_microusd, reason="founding"),
-    ]
-    written = [scribe.write(Draft("governance", event, site, now_us)) for event in first]
-    await log.append(seal_all(written, root))
+    """Append the first events of a site to a log that is there already and holds other sites, or none."""
+    await log.append(
+        first_records(
+            site,
+            keys=keys,
+            people=people,
+            prices=prices,
+            policy=policy,
+            budget_microusd=budget_microusd,
+            clock=clock,
+            now_us=now_us,
+            seed=seed,
+        )
+    )
 
 
 def enrolment(member: Member, key: Ed25519PrivateKey, assurance: Literal["demo", "file"]) -> KeyEnrolled:
@@ -129,3 +160,91 @@ def enrolment(member: Member, key: Ed25519PrivateKey, assurance: Literal["demo",
         devices=member.devices,
         assurance=assurance,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Founding:
+    """What a new site is made of. A virtual clock starts at `epoch_us` and never meets the wall's."""
+
+    site: str
+    agent: str
+    approver: str
+    clock: Literal["wall", "virtual"]
+    epoch_us: int
+    seed: int
+    budget_microusd: int
+
+
+def is_founded(place: Place) -> bool:
+    """Whether there is a site: the log is the last that is put in its place, and has its first events by then."""
+    if not (place.directory / DATABASE).exists():
+        return False
+    place.founding.unlink(missing_ok=True)
+    return True
+
+
+def is_broken_off(place: Place) -> bool:
+    """Whether a founding was begun here and not ended; `found` ends it, with the keys that it has made already."""
+    return place.founding.exists() and not is_founded(place)
+
+
+def found(place: Place, founding: Founding) -> None:
+    """Found a site in a data directory that has none: keys, trust anchor and log, or nothing that counts.
+
+    What a killed founding left is used. Keys that no founding left are somebody's, and are not touched.
+    """
+    people = members(tuple(PROFILES), founding.agent, founding.approver)
+    with new_log(place.directory, Settings(secrets.token_hex(16), 1, TOPICS)) as new:
+        _begin(place)
+        keys = _make_keys(place, people)
+        records = first_records(
+            founding.site,
+            keys=keys,
+            people=people,
+            prices=[device_price(profile) for profile in PROFILES.values()],
+            policy=default_policy(tuple(PROFILES)),
+            budget_microusd=founding.budget_microusd,
+            clock=founding.clock,
+            now_us=founding.epoch_us,
+            seed=founding.seed,
+        )
+        for offset, record in enumerate(records):
+            new.take(Stored(_TOPIC, 0, offset, founding.epoch_us, record))
+    place.founding.unlink(missing_ok=True)
+
+
+def _begin(place: Place) -> None:
+    """Note that a founding begins, so that what it leaves when it is killed can be told from a site without its log."""
+    if place.founding.exists():
+        return
+    for path in (place.keys, place.root_public_key):
+        if path.exists():
+            raise Problem(
+                f"{path} is there, but no log: the site in {place.directory} seems to have lost it",
+                f"Restore {DATABASE} and {HEAD} from a copy, or name another data directory. Nothing was changed.",
+            )
+    _put(place.founding, "A site is being founded here, or its founding was broken off: begin it again.\n")
+
+
+def _make_keys(place: Place, people: Sequence[Member]) -> dict[str, Ed25519PrivateKey]:
+    """The keys of the root and every member by source, in a folder of mode 0700, and the trust anchor: all durable."""
+    place.keys.mkdir(mode=0o700, exist_ok=True)
+    files = {ROOT_SOURCE: "root.pem"} | {each.source: each.key_file for each in people}
+    for name in files.values():
+        if not (place.keys / name).exists():
+            replace_key(place.keys / name, Ed25519PrivateKey.generate())
+    keys = {source: read_key(place.keys / name) for source, name in files.items()}
+    sync_directory(place.keys)
+    _put(place.root_public_key, raw_public_key(keys[ROOT_SOURCE]).hex() + "\n")
+    return keys
+
+
+def _put(path: Path, text: str) -> None:
+    """Write a small file, whole and durably, or not at all."""
+    aside = path.with_name(f"{path.name}.aside")
+    with aside.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
+    sync_directory(path.parent)

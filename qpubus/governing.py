@@ -52,15 +52,20 @@ class Register:
     entries: dict[str, Entry] = field(default_factory=dict)
     last: dict[tuple[str, str], Cause] = field(default_factory=dict)
     latest_us: int = 0
-    is_virtual: bool = False
+    founded: SiteFounded | None = None
+
+    @property
+    def is_virtual(self) -> bool:
+        """Whether its time is virtual, by the first word of its founding; there is no second founding."""
+        return self.founded is not None and self.founded.clock == "virtual"
 
     def hear(self, heard: Heard) -> None:
         """Take in one event."""
         self.latest_us = max(self.latest_us, heard.time_us)
         self.last[heard.source, heard.cause.topic] = heard.cause
         match heard.event:
-            case SiteFounded(clock=clock):
-                self.is_virtual = clock == "virtual"
+            case SiteFounded() as founded:
+                self.founded = self.founded or founded
             case KeyEnrolled() as enrolled:
                 self.entries[enrolled.key_id] = Entry(enrolled, heard.time_us)
             case KeyRevoked() as revoked if revoked.key_id in self.entries:

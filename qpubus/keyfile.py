@@ -6,6 +6,7 @@ is never an argument and never itself in the environment, where others could see
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import typer
@@ -17,6 +18,9 @@ from schemas.keys import KeyInvalid
 
 PASSPHRASE_FILE = "QPUBUS_PASSPHRASE_FILE"  # noqa: S105 (the name of a variable)
 _ENCRYPTED = b"-----BEGIN ENCRYPTED PRIVATE KEY-----"
+
+_opening: list[bytes] = []
+"""Passphrases that have opened a file in this process: a bus opens many under one, and asks for it once."""
 
 
 def write_key(path: Path, key: Ed25519PrivateKey, passphrase: bytes = b"") -> None:
@@ -39,7 +43,18 @@ def read_key(path: Path) -> Ed25519PrivateKey:
     For one that is encrypted, the passphrase is fetched or asked for.
     """
     pem = _read_own(path, "key")
-    passphrase = fetch_passphrase(f"Passphrase of {path}") if pem.startswith(_ENCRYPTED) else None
+    if not pem.startswith(_ENCRYPTED):
+        return _opened(path, pem, None)
+    for known in _opening:
+        with suppress(KeyInvalid):
+            return _opened(path, pem, known)
+    passphrase = fetch_passphrase(f"Passphrase of {path}")
+    key = _opened(path, pem, passphrase)
+    _opening.append(passphrase)
+    return key
+
+
+def _opened(path: Path, pem: bytes, passphrase: bytes | None) -> Ed25519PrivateKey:
     try:
         key = serialization.load_pem_private_key(pem, password=passphrase)
     except (ValueError, TypeError, UnsupportedAlgorithm):

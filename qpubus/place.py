@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qpubus.problem import Problem
-
+from streams.log.reading import DATABASE
 
 VAULT = "QPUBUS_VAULT"
 """Names the directory of the vault where that is not in the data directory: on a medium with a backup of its own."""
@@ -27,6 +27,10 @@ class Place:
         try:
             return bytes.fromhex(self.root_public_key.read_text().strip())
         except FileNotFoundError:
+            if (self.directory / DATABASE).exists():
+                raise Problem(
+                    f"{self.root_public_key} is missing, and all is verified by it", "Restore it from a copy."
+                ) from None
             raise Problem(
                 f"there is no site in {self.directory}", f"Found one: qpubus init --data {self.directory}"
             ) from None
@@ -34,6 +38,11 @@ class Place:
             raise Problem(
                 f"{self.root_public_key} does not hold the root public key", "Restore it: all is verified by it."
             ) from None
+
+    @property
+    def founding(self) -> Path:
+        """Is there while a site is being founded, and after a founding that was broken off."""
+        return self.directory / "founding"
 
     @property
     def keys(self) -> Path:

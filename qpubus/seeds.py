@@ -21,6 +21,9 @@ CHEMICAL_MHA = 1.6
 MEAN_ERROR_MHA_MAX = 0.4
 WITHIN_SHARE_MIN = 0.97
 COVERED_SHARE_MIN, COVERED_SHARE_MAX = 0.90, 0.99
+SHARE_SEEDS_MIN = 100
+"""With fewer a share says little: then a count is wrong that honest intervals give less than once in a thousand."""
+_ONCE_IN = 1e-3
 RAW_ERROR_MHA_MIN = 3.0
 """Without mitigation the noise shows; if it did not, the job would prove nothing."""
 _TWO_SIDED_95 = 1.959964
@@ -75,8 +78,7 @@ class SeedReport:
             Check(
                 "seeds whose 95 % interval holds the exact value",
                 covered,
-                math.floor(COVERED_SHARE_MIN * count),
-                math.ceil(COVERED_SHARE_MAX * count),
+                *_covered_bounds(count),
             ),
             Check("mean error before mitigation in mHa", raw, RAW_ERROR_MHA_MIN, None),
         ]
@@ -106,3 +108,14 @@ def energy_under(seed: int) -> Energy:
         raise Problem(f"under seed {seed} the job has no energy: it is {job.state}")
     energy, raw, exact = found["energy_hartree"], found["energy_raw_hartree"], exact_energy_hartree()
     return Energy(seed, 1e3 * (energy.value - exact), 1e3 * energy.standard_error, 1e3 * (raw.value - exact))
+
+
+def _covered_bounds(count: int) -> tuple[int, int]:
+    """How many of `count` intervals of 95 % must, and how many may, hold the exact value."""
+    if count >= SHARE_SEEDS_MIN:
+        return math.floor(COVERED_SHARE_MIN * count), math.ceil(COVERED_SHARE_MAX * count)
+    fewest, chance = 0, 0.05**count
+    while chance < _ONCE_IN:
+        fewest += 1
+        chance += math.comb(count, fewest) * 0.95**fewest * 0.05 ** (count - fewest)
+    return fewest, count

@@ -99,8 +99,8 @@ def _in_json(value: Any) -> Any:
 
 
 def say(text: str = "") -> None:
-    """Write trusted words with whatever they quote; what could steer the terminal is escaped."""
-    print(printable(text, lines=True))
+    """Write a line at once, whoever reads it; what could steer the terminal is escaped."""
+    print(printable(text, lines=True), flush=True)
 
 
 def facts(pairs: Iterable[tuple[str, str]]) -> None:

@@ -1,35 +1,34 @@
 """The one place where real things are chosen and put together: a data directory goes in, running parts come out."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, cast
+from typing import cast
 
 from agents.artifacts import ArtifactStore
 from agents.clock import AlarmClock, VirtualClock, WallClock
 from agents.devices.agent import DeviceAgent
 from agents.devices.fleet import open_fleet
-from agents.devices.profiles import PROFILES, device_price
 from agents.enclosure import Enclosure
 from agents.gateway import Gateway
 from agents.party import Membership
 from agents.sandbox import Sandbox
 from agents.sealer import Sealer
 from agents.vault import Vault
+from agents.witness.submission import Submission
 from projections.runner import Runner
 from projections.views import Views
 from qpubus.bus import Part
-from qpubus.founding import default_policy, found_site, make_keys, members
+from qpubus.founding import members
 from qpubus.keyfile import read_key
 from qpubus.place import Place
 from qpubus.problem import Problem
-from schemas.admission import ROOT_SOURCE
 from schemas.events import SiteFounded
-from schemas.keys import raw_public_key
+from schemas.quorum import Witness
 from schemas.topics import TOPICS
 from streams.guard import GUARD
-from streams.log.embedded import EmbeddedLog, create
+from streams.log.embedded import EmbeddedLog
 from streams.log.port import LogError, ReadableLog, partition_of
 from streams.log.reading import EmbeddedReader
 from streams.orchestrator import ORCHESTRATOR
@@ -40,46 +39,10 @@ from streams.stage import AnyStage, Heard
 from streams.worker import Site, Worker
 
 STAGES: tuple[AnyStage, ...] = (POLICY, SCHEDULER, ORCHESTRATOR, GUARD)
-GATEWAY, SANDBOX, ALARM_CLOCK, SEALER, VIEWS = "gateway:main", "sandbox:main", "clock:main", "sealer:main", "views"
+GATEWAY, SANDBOX, ALARM_CLOCK, VIEWS = "gateway:main", "sandbox:main", "clock:main", "views"
+SEALER, SUBMISSION = "sealer:main", "witness:main"
 VIRTUAL_STEP_US = 1_000_000
 """On the virtual clock each classical step is told to take this long, so that every run tells the same."""
-
-
-@dataclass(frozen=True, slots=True)
-class Founding:
-    """What a new site is made of. A virtual clock starts at `epoch_us` and never meets the wall's."""
-
-    site: str
-    agent: str
-    approver: str
-    clock: Literal["wall", "virtual"]
-    epoch_us: int
-    seed: int
-    budget_microusd: int
-
-
-async def found(place: Place, founding: Founding) -> None:
-    """Make a log, keys and the first events in a data directory that has none."""
-    create(place.directory)
-    people = members(tuple(PROFILES), founding.agent, founding.approver)
-    keys = make_keys(place.keys, people)
-    log = EmbeddedLog(place.directory, lambda: founding.epoch_us)
-    try:
-        await found_site(
-            log,
-            founding.site,
-            keys=keys,
-            people=people,
-            prices=[device_price(profile) for profile in PROFILES.values()],
-            policy=default_policy(tuple(PROFILES)),
-            budget_microusd=founding.budget_microusd,
-            clock=founding.clock,
-            now_us=founding.epoch_us,
-            seed=founding.seed,
-        )
-    finally:
-        await log.close()
-    place.root_public_key.write_text(raw_public_key(keys[ROOT_SOURCE]).hex() + "\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +61,14 @@ class Machine:
     Each part is made when it is first asked for, and made anew after `forget`.
     """
 
-    def __init__(self, place: Place, log: EmbeddedLog, clock: VirtualClock | WallClock, home: Home) -> None:
+    def __init__(
+        self,
+        place: Place,
+        log: EmbeddedLog,
+        clock: VirtualClock | WallClock,
+        home: Home,
+        witnesses: Sequence[Witness] = (),
+    ) -> None:
         self.place = place
         self.log = log
         self.clock = clock
@@ -118,6 +88,7 @@ class Machine:
             SANDBOX: self._sandbox,
             ALARM_CLOCK: lambda: AlarmClock(self.membership(ALARM_CLOCK), log, self.clock),
             SEALER: lambda: Sealer(self.membership(SEALER), log, self.clock),
+            **({SUBMISSION: partial(self._submission, witnesses)} if witnesses else {}),
             VIEWS: lambda: Runner(log, self.partition, {site: root_public_key}, place.views),
         }
 
@@ -179,6 +150,9 @@ class Machine:
             waits=isinstance(self.clock, VirtualClock),
         )
 
+    def _submission(self, witnesses: Sequence[Witness]) -> Submission:
+        return Submission(self.membership(SUBMISSION), self.log, self.clock, witnesses)
+
     def _sandbox(self) -> Sandbox:
         step_us = VIRTUAL_STEP_US if self.is_virtual else None
         membership = self.membership(SANDBOX)
@@ -186,8 +160,11 @@ class Machine:
 
 
 @asynccontextmanager
-async def open_machine(place: Place) -> AsyncIterator[Machine]:
-    """The machine of a founded data directory; a virtual clock goes on from the latest time that is on the log."""
+async def open_machine(place: Place, witnesses: Sequence[Witness] = ()) -> AsyncIterator[Machine]:
+    """The machine of a founded data directory; a virtual clock goes on from the latest time that is on the log.
+
+    Checkpoints are brought to the `witnesses` that have a URL.
+    """
     root_public_key = place.read_root_public_key()
     reading = EmbeddedReader(place.directory)
     try:
@@ -195,7 +172,7 @@ async def open_machine(place: Place) -> AsyncIterator[Machine]:
     finally:
         await reading.close()
     clock = VirtualClock(home.latest_us) if home.founded.clock == "virtual" else WallClock()
-    machine = Machine(place, EmbeddedLog(place.directory, clock.now_us), clock, home)
+    machine = Machine(place, EmbeddedLog(place.directory, clock.now_us), clock, home, witnesses)
     try:
         yield machine
     finally:
@@ -215,7 +192,7 @@ async def _home(log: ReadableLog, root_public_key: bytes) -> Home:
             for item in items:
                 if isinstance(item, Heard):
                     latest_us = max(latest_us, item.time_us)
-                    founded = item.event if isinstance(item.event, SiteFounded) else founded
+                    founded = founded or (item.event if isinstance(item.event, SiteFounded) else None)
         if founded:
             return Home(site, root_public_key, founded, latest_us)
     raise Problem("no site was founded on this log under its root key", "Begin anew in an empty directory: qpubus init")

@@ -1,8 +1,9 @@
 """`audit verify`: reads a data directory as a stranger, recomputes everything from stored bytes, and says what differs.
 
 For each record, by its bytes: the row chain up to the head and up to what this account remembers, statement, digest,
-batch tree, signature, key, role, sequence, schema digest, decoding. For each event, by the others: its causes, the
+batch tree, signature, key, role, device, sequence, schema digest. For each event, by the others: its causes, the
 journals of the stages, and for each refused record the event by which the stage in charge rejected it for that reason.
+Bodies are decoded where something hangs on them here; `audit redecide` reads them all.
 
 Topics are read one after the other, governance first. Whether a key that was revoked still counted for a record is
 decided where a stage's journal says how far governance had been read; see `replay.hearing`.
@@ -11,7 +12,7 @@ decided where a stage's journal says how far governance had been read; see `repl
 import gc
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import groupby, islice
 from pathlib import Path
 
@@ -46,8 +47,11 @@ async def verify(
         with open_copy(directory) as log:
             return await verify_log(log, roots or await roots_of(log), progress, asked)
     except LogCorrupt as error:
+        finding = _storage_finding(error)
+        if not finding.topic:
+            return Audit(Verdict.UNREADABLE, notes=[str(error)])
         audit = Audit()
-        audit.conclude([_storage_finding(error)], ())
+        audit.conclude([finding], ())
         return audit
     except LogError as error:
         return Audit(Verdict.UNREADABLE, notes=[str(error)])
@@ -69,12 +73,12 @@ async def verify_log(
                 site: key for site, key in roots.items() if partition_of(site.encode(), log.partitions) == partition
             }
             sites = here or roots
-            checkpoints = Checkpoints(partition, sites, asked)
-            scans = {site: SiteScan(site, key, partition, checkpoints) for site, key in sites.items()}
-            findings += _scan(log, partition, scans, tell)
-            broken = frozenset(finding.topic for finding in findings)
-            refused = [each.refused for scan in scans.values() for each in scan.refused.values()]
-            findings += await checkpoints.check(log, refused, broken, audit)
+            with closing(Checkpoints(partition, sites, asked)) as checkpoints:
+                scans = {site: SiteScan(site, key, partition, checkpoints) for site, key in sites.items()}
+                findings += _scan(log, partition, scans, tell)
+                broken = frozenset(finding.topic for finding in findings)
+                refused = [each.refused for scan in scans.values() for each in scan.refused.values()]
+                findings += await checkpoints.check(log, refused, broken, audit)
             for scan in scans.values():
                 if broken:
                     findings += refused_in(scan, broken)

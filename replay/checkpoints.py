@@ -86,7 +86,6 @@ class Checkpoints:
             findings += self._signatures(rounds)
         if self._coverage:
             self._tail(audit)
-        self._close()
         return findings
 
     async def _vocabulary(self, log: ReadableLog, rounds: Rounds) -> Vocabulary:
@@ -175,7 +174,8 @@ class Checkpoints:
             if topic not in UNSEALED_ALONE and covered < size:
                 audit.uncovered.append(f"{topic} partition {self._partition} offset {covered} to {size - 1}")
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Give the temporary files back."""
         self.digests.close()
         for rounds in self._rounds.values():
             rounds.close()

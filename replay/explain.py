@@ -7,13 +7,14 @@ force, the price list, the calibrations of the devices that offered, and the ala
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from heapq import heapify, heappop, heappush
+from typing import NamedTuple
 
 from pydantic import Field
 
 from replay.proofs import Proof, proofs_of
 from replay.sentences import details, sentence
 from schemas import events as e
-from schemas.admission import Admission, Admitted
+from schemas.admission import Admission, Admitted, EnrolledKey
 from schemas.envelope import Cause, Record
 from schemas.topics import TOPICS
 from schemas.words import Words, wire_name
@@ -61,15 +62,33 @@ class Explanation(Words):
 
 async def explain(log: ReadableLog, roots: Mapping[str, bytes], job_id: str) -> Explanation | None:
     """The chain of a job; None if nobody declared it here."""
+    chain = await chain_of(log, roots, job_id)
+    if chain is None:
+        return None
+    events = [each.event for each in chain.events]
+    statements = {
+        each.statement.intent_digest: each.statement for each in events if isinstance(each, e.ApprovalRequested)
+    }
+    intents = {each.job_id: each for each in reversed(events) if isinstance(each, e.IntentDeclared)}
+    lines = tuple(_line(each, proofs_of(each, chain.keys, statements, intents)) for each in chain.events)
+    return Explanation(job_id=job_id, site=chain.site, lines=lines)
+
+
+class Chain(NamedTuple):
+    """The events that a job hangs on and consists of, each after its causes, and the keys of its site."""
+
+    site: str
+    keys: Mapping[str, EnrolledKey]
+    events: tuple[Admitted, ...]
+
+
+async def chain_of(log: ReadableLog, roots: Mapping[str, bytes], job_id: str) -> Chain | None:
+    """The events of a job in order; None if nobody declared it here."""
     for site, root in roots.items():
         admission = Admission(root, site, topics=frozenset(), passes_over_revocations=True)
         found, background = await _gathered(log, admission, job_id)
         if any(isinstance(each.event, e.IntentDeclared) for each in found):
-            chain = [*found, *_needed(found, background)]
-            statements = {each.event.statement.intent_digest: each.event.statement for each in found
-                          if isinstance(each.event, e.ApprovalRequested)}  # fmt: skip
-            lines = tuple(_line(each, proofs_of(each, admission.keys, statements)) for each in _in_order(chain))
-            return Explanation(job_id=job_id, site=site, lines=lines)
+            return Chain(site, admission.keys, tuple(_in_order([*found, *_needed(found, background)])))
     return None
 
 

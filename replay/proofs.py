@@ -19,13 +19,14 @@ from schemas.proofs import (
     verify_manifest,
 )
 from schemas.topics import Role
+from schemas.traces import trace_digest
 from schemas.words import Words
 
 
 class Proof(Words):
     """A signature that was checked."""
 
-    kind: str = Field(description="batch seal, agent, gateway or approver")
+    kind: str = Field(description="batch seal, agent, gateway, approver or trace")
     key_id: str
     by: str = Field(description="whose key it is; empty if it is not enrolled")
     holds: bool
@@ -35,17 +36,29 @@ class Proof(Words):
 Keys = Mapping[str, EnrolledKey]
 
 
-def proofs_of(admitted: Admitted, keys: Keys, statements: Mapping[str, ApprovalStatement]) -> tuple[Proof, ...]:
-    """All signatures on an admitted event; `statements` are the approval statements by intent digest.
+def proofs_of(
+    admitted: Admitted,
+    keys: Keys,
+    statements: Mapping[str, ApprovalStatement],
+    intents: Mapping[str, e.IntentDeclared],
+) -> tuple[Proof, ...]:
+    """All signatures on an admitted event; `statements` by intent digest, `intents` by job id.
 
     The seal of the batch was checked when the event was admitted.
     """
     seal = Proof(kind="batch seal", key_id=admitted.key_id, by=admitted.source, holds=True)
-    return (seal, *_inside(admitted, keys, statements))
+    return (seal, *_inside(admitted, keys, statements, intents))
 
 
-def _inside(admitted: Admitted, keys: Keys, statements: Mapping[str, ApprovalStatement]) -> Iterator[Proof]:
+def _inside(
+    admitted: Admitted,
+    keys: Keys,
+    statements: Mapping[str, ApprovalStatement],
+    intents: Mapping[str, e.IntentDeclared],
+) -> Iterator[Proof]:
     match admitted.event:
+        case e.TraceSealed() as sealed:
+            yield _trace(sealed, keys, intents.get(sealed.job_id))
         case e.IntentDeclared() as declared:
             yield _agent(declared, keys)
             yield _gateway(declared, keys, admitted.source)
@@ -69,6 +82,15 @@ def _agent(declared: e.IntentDeclared, keys: Keys) -> Proof:
         except ProofInvalid as error:
             detail = str(error)
     return _proof("agent", declared.agent_key_id, key, detail)
+
+
+def _trace(sealed: e.TraceSealed, keys: Keys, declared: e.IntentDeclared | None) -> Proof:
+    """Whether summary and salted digest are those that the agent's signed manifest names, be the text erased or not."""
+    digest = trace_digest(sealed.summary, sealed.text_digest)
+    if declared is None or declared.manifest.decision_trace_digest != digest:
+        key_id = declared.agent_key_id if declared else ""
+        return _proof("trace", key_id, keys.get(key_id), "it is not the trace that the agent's manifest names")
+    return _agent(declared, keys).model_copy(update={"kind": "trace"})
 
 
 def _gateway(declared: e.IntentDeclared, keys: Keys, source: str) -> Proof:

@@ -25,18 +25,20 @@ async def settle(
 ) -> list[Finding]:
     """All that is wrong with a site's records apart from their storage; `audit` gets the counts."""
     hearings = await _hearings(scan, log, partition, roots)
-    findings = [*_unrejected(scan, hearings), *_unfounded(scan, hearings)]
+    findings = [*_unrejected(scan, hearings), *_unfounded(scan, hearings, partition)]
     findings += scan.cause_findings()
-    findings += scan.journals.check(scan.sizes)
-    admitted_later = sum(not _reason(scan, place, hearings) for place in scan.refused)
-    audit.refused += len(scan.refused) - admitted_later
-    audit.events += scan.sizes.total() - len(scan.refused) + admitted_later
+    findings += scan.journals.check(scan.sizes, partition)
+    refused = sum(bool(_reason(scan, place, hearings)) for place in scan.refused) + len(
+        _refused_by_order(scan, hearings)
+    )
+    audit.refused += refused
+    audit.events += scan.sizes.total() - refused
     audit.signatures += scan.admission.signatures
     audit.jobs += len(scan.jobs)
     if scan.revocations:
         audit.notes.append(
             f"{scan.site}: {scan.revocations} keys were revoked. A record counts if the stage in charge of its topic "
-            "had not yet read of that; one that no journal covers yet is taken as said before."
+            "had not yet read of that; one that no journal covers counts up to what the revocation names."
         )
     return findings
 
@@ -97,7 +99,7 @@ def _unrejected(scan: SiteScan, hearings: Hearings) -> Iterator[Finding]:
             yield _of_refused(refused, reason)
 
 
-def _unfounded(scan: SiteScan, hearings: Hearings) -> Iterator[Finding]:
+def _unfounded(scan: SiteScan, hearings: Hearings, partition: int) -> Iterator[Finding]:
     """Rejections of records that nothing is wrong with, and records that a journal refuses without a rejection."""
     for place, rejection in scan.rejections.items():
         reason = rejection.event.reason
@@ -107,13 +109,23 @@ def _unfounded(scan: SiteScan, hearings: Hearings) -> Iterator[Finding]:
         if heard is None or heard.refused.get(place) != reason:
             what = f"it rejects {place[0]} offset {place[1]} for {reason}, which does not hold"
             yield about(rejection.stored, "rejection_unfounded", what, rank=1)
-    for role, hearing in hearings.items():
-        for place, reason in hearing.refused.items():
-            if REJECTS.get(place[0]) == role and place not in scan.rejections and place not in scan.refused:
-                detail = f"by its journal stage:{role} refused it, and has not said so"
-                yield Finding(1, place[0], 0, place[1], "", reason, detail)
+    for place, reason in _refused_by_order(scan, hearings).items():
+        if place not in scan.rejections:
+            detail = "by its journal the stage in charge refused it, and has not said so"
+            yield Finding(1, place[0], partition, place[1], "", reason, detail)
+    for hearing in hearings.values():
         if hearing.broken:
-            yield Finding(1, "", 0, 0, "", "journal_broken", hearing.broken, is_missing=True)
+            yield Finding(2, "", partition, 0, "", "journal_broken", hearing.broken, is_missing=True)
+
+
+def _refused_by_order(scan: SiteScan, hearings: Hearings) -> dict[tuple[str, int], str]:
+    """Records that nothing is wrong with, but that the stage in charge refused by what it had read until then."""
+    return {
+        place: reason
+        for role, hearing in hearings.items()
+        for place, reason in hearing.refused.items()
+        if REJECTS.get(place[0]) == role and place not in scan.refused
+    }
 
 
 def _of_refused(refused: Refused, reason: str) -> Finding:

@@ -1,10 +1,13 @@
 """What witnesses have seen of a log: cosigned checkpoints go in, how far a policy's quorum reaches comes out."""
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from schemas.note import Checkpoint, Note, parse_checkpoint
-from schemas.quorum import Policy
+from schemas.note import Checkpoint, Note, parse_checkpoint, parse_notes
+from schemas.quorum import Policy, PolicyInvalid, parse_policy
+
+_CHECKPOINTS = re.compile("^— ".encode(), re.MULTILINE)
 
 
 class Asked(NamedTuple):
@@ -17,6 +20,22 @@ class Asked(NamedTuple):
     notes: tuple[Note, ...] = ()
 
 
+def read_asked(files: Sequence[bytes]) -> Asked:
+    """What files hold: one a policy, the others checkpoints as `GET /checkpoints` of a witness gives them.
+
+    `PolicyInvalid` or `NoteInvalid` for anything else.
+    """
+    policies, notes = [], []
+    for data in files:
+        if _CHECKPOINTS.search(data):
+            notes += parse_notes(data)
+        else:
+            policies.append(parse_policy(data))
+    if len(policies) != 1:
+        raise PolicyInvalid(f"one file must be a policy, and {len(policies)} are")
+    return Asked(policies[0], tuple(notes))
+
+
 class Coverage:
     """By topic of one partition number, the largest tree that enough witnesses have cosigned."""
 
@@ -26,7 +45,7 @@ class Coverage:
         self._cosigned: dict[tuple[str, int, bytes], set[str]] = {}
 
     def hear(self, topic: str, note: Note) -> int:
-        """Take in a note; how many of its cosignatures are of the policy's witnesses. `NoteInvalid` if one is broken."""
+        """Take in a note; how many cosignatures on it are of the policy's witnesses. `NoteInvalid` if one is broken."""
         policy = self.asked.policy
         names = {each.name for each in policy.witnesses.values() if note.signed_by(each.key)}
         _, size, root = parse_checkpoint(note.text)

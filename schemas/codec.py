@@ -18,6 +18,8 @@ from schemas.words import NAMESPACE, Event, Words
 FRAME_BYTES = 5
 _MARK_BYTES = 8
 _SCHEMAS_KEPT = 1_024
+_STEPPED_OVER = frozenset({"string", "long"})
+_LONG_BYTES_MAX = 10
 VALUE_BYTES_MAX = 1 << 20
 """The largest value that is read. Every item of our arrays and maps has at least one byte, so this caps counts too."""
 
@@ -72,6 +74,16 @@ def encode(event: Event) -> bytes:
     return _encoder(type(event))(event)
 
 
+def encode_by(event: Event, schema: Schema) -> bytes:
+    """The Avro body of an event by another release's schema of its type; `ValueError` if it cannot be said by that."""
+    body = io.BytesIO()
+    try:
+        fastavro.schemaless_writer(body, _parsed(schema), event.model_dump())
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"schema {schema.schema_id} of {schema.event_type} has other fields: {error}") from None
+    return body.getvalue()
+
+
 def decode(body: bytes, schema: Schema) -> Event:
     """The event in an Avro body written by `schema`; every byte must be used. `Undecodable` says what is wrong."""
     return _decoder(schema)(body)
@@ -80,6 +92,19 @@ def decode(body: bytes, schema: Schema) -> Event:
 def decode_all(bodies: Sequence[bytes], schema: Schema) -> list[Event] | None:
     """The events in many bodies written by `schema`, in one go; None where `decode` is needed to tell what is wrong."""
     return _decoder_of_many(schema)(bodies)
+
+
+def device_of(body: bytes, schema: Schema) -> str:
+    """The device that a body names, read no further than that; empty if its event names none."""
+    try:
+        return _device_reader(schema)(body)
+    except (IndexError, UnicodeDecodeError):
+        raise Undecodable(f"{schema.event_type}: not an Avro body") from None
+
+
+@cache
+def _parsed(schema: Schema) -> Any:
+    return fastavro.parse_schema(orjson.loads(schema.text))
 
 
 @cache
@@ -149,13 +174,13 @@ def _decoder_of_many(schema: Schema) -> Callable[[Sequence[bytes]], list[Event] 
     items = orjson.loads(schema.text)
     items["fields"].append({"name": "_end", "type": {"type": "fixed", "name": "End", "size": _MARK_BYTES}})
     array = fastavro.parse_schema({"type": "array", "items": items})
-    validate = TypeAdapter(list[event_type]).validator.validate_python  # type: ignore[valid-type]
+    validate = TypeAdapter(list[event_type]).validator.validate_python  # type: ignore[valid-type]  # made at run time
     read = fastavro.schemaless_reader
 
     def decode_bodies(bodies: Sequence[bytes]) -> list[Event] | None:
         source = io.BytesIO(b"".join((_long(len(bodies)), mark.join(bodies), mark, b"\x00")))
         try:
-            rows: list[dict[str, Any]] = read(source, array, None)  # type: ignore[assignment]
+            rows: list[dict[str, Any]] = read(source, array, None)  # type: ignore[assignment]  # its stub knows records only
             if any(row.pop("_end") != mark for row in rows) or source.read(1):
                 return None
             events: list[Event] = validate(rows)
@@ -174,3 +199,45 @@ def _long(number: int) -> bytes:
         zigzag >>= 7
     written.append(zigzag)
     return bytes(written)
+
+
+@cache
+def _device_reader(schema: Schema) -> Callable[[bytes], str]:
+    """Steps over the fields before `device`; where one of them is neither text nor whole number, all is decoded."""
+    kinds: list[Any] = []
+    for field in orjson.loads(schema.text)["fields"]:
+        if field["name"] == "device":
+            break
+        kinds.append(field["type"])
+    else:
+        return lambda _: ""
+    if not all(isinstance(kind, str) and kind in _STEPPED_OVER for kind in kinds):
+        return lambda body: getattr(decode(body, schema), "device", "")
+    are_texts = [kind == "string" for kind in kinds]
+
+    def read_device(body: bytes) -> str:
+        at = 0
+        for is_text in are_texts:
+            size, at = _long_at(body, at)
+            if is_text:
+                at += size
+        size, at = _long_at(body, at)
+        return body[at : at + size].decode()
+
+    return read_device
+
+
+def _long_at(body: bytes, at: int) -> tuple[int, int]:
+    """The Avro long at a place, and the place after it; `IndexError` where there is none."""
+    zigzag, shift = body[at], 7
+    if zigzag > 0x7F:
+        zigzag &= 0x7F
+        for byte in body[at + 1 : at + _LONG_BYTES_MAX]:
+            at += 1
+            zigzag |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                break
+        else:
+            raise IndexError
+    return (zigzag >> 1) ^ -(zigzag & 1), at + 1

@@ -8,14 +8,18 @@ from typing import Annotated, Any, Literal
 import rfc8785
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
-from schemas.words import Count, HexDigest, Identifier, MicroUsd, TimeUs, Words
+from schemas.words import HexDigest, Identifier, Words
 
 MANIFEST_BYTES_MAX = 256 * 1024
+"""In RFC 8785 form. IntentDeclared holds it twice: as Avro, and in the agent's proof in base64. Avro takes less than 12
+bytes where JSON takes 7 (a number by a short name), so the value stays below 0.8 MiB, and 1 MiB is allowed."""
 CIRCUIT_BYTES_MAX = 64 * 1024
 SHOTS_MAX = 100_000_000
 
 Circuit = Annotated[str, StringConstraints(min_length=4, max_length=CIRCUIT_BYTES_MAX * 4 // 3 + 4)]
 """Base64 of an OpenQASM 3 text in UTF-8."""
+JsonCount = Annotated[int, Field(ge=0, lt=1 << 53)]
+"""A number that RFC 8785 can hold: every reader of JSON has it exactly."""
 ProgramName = Annotated[str, StringConstraints(pattern=r"^python:[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}\.py$")]
 """A classical program, by the name under which `artifacts` gives its digest."""
 
@@ -94,7 +98,7 @@ class Loop(Words):
 class JobBudget(Words):
     """The most the job may use, mitigation, calibration and canaries included."""
 
-    cost_microusd: MicroUsd
+    cost_microusd: JsonCount
     shots: int = Field(ge=1, le=SHOTS_MAX)
 
 
@@ -111,10 +115,10 @@ class Manifest(Words):
     budget: JobBudget
     objective: Literal["fastest", "cheapest", "most-faithful", "balanced"] = "balanced"
     data_class: Literal["public", "internal", "confidential", "restricted"] = "internal"
-    deadline_us: TimeUs | None = Field(default=None, description="no result is wanted after this time")
-    max_calibration_age_s: Count | None = None
+    deadline_us: JsonCount | None = Field(default=None, description="no result is wanted after this time")
+    max_calibration_age_s: JsonCount | None = None
     allowed_devices: tuple[Identifier, ...] = Field(default=(), max_length=64, description="empty for any")
-    seed: int | None = Field(default=None, ge=0, lt=1 << 62, description="completed by the gateway where absent")
+    seed: JsonCount | None = Field(default=None, description="completed by the gateway where absent")
     parameters: Mapping[str, float] = Field(default_factory=dict, description="handed to the programs as they are")
     artifacts: Mapping[str, HexDigest] = Field(default_factory=dict, description="SHA-256 of each program and input")
     decision_trace_digest: HexDigest | None = None

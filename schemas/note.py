@@ -226,10 +226,12 @@ def notes_text(notes: Iterable[Note]) -> bytes:
 
 
 def parse_notes(data: bytes) -> list[Note]:
-    """The notes in such a file."""
+    """The notes in such a file; `NoteInvalid` if it is anything else."""
     parts = data.split(b"\n\n")
     pairs = zip(parts[::2], parts[1::2], strict=False)
     notes = [parse_note(text + b"\n\n" + lines.removesuffix(b"\n") + b"\n") for text, lines in pairs]
+    for note in notes:
+        parse_checkpoint(note.text)
     if len(parts) % 2 or notes_text(notes) != data:
         raise NoteInvalid("not a file of checkpoints with an empty line between each and the next")
     return notes

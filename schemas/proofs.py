@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from schemas.events.approvals import ApprovalStatement
 from schemas.events.intents import IntentDeclared
 from schemas.keys import KeyInvalid, check_public_key
-from schemas.manifest import Manifest, plain, signed_payload
+from schemas.manifest import MANIFEST_BYTES_MAX, Manifest, plain, signed_payload
 
 ALGORITHM = "Ed25519"
 """RFC 9864; the polymorphic `EdDSA` is not written and not read."""
@@ -23,25 +23,44 @@ TYPE_WITHDRAWAL = "qpubus-withdrawal+jws"
 TYPE_MANIFEST = "qpubus-manifest+jws"
 
 
+PROOF_BYTES_MAX = MANIFEST_BYTES_MAX * 4 // 3 + 1_024
+"""The longest proof: a manifest in base64, what the gateway completes in it, JWS header and signature."""
+
+
 class ProofInvalid(ValueError):
     """A proof that does not hold, or is not in its form."""
+
+
+class _Registry(jws.JWSRegistry):
+    """The one algorithm, and our own limit on size: joserfc's would be that of a payload of 96,000 bytes."""
+
+    max_payload_length = PROOF_BYTES_MAX
+
+
+_REGISTRY = _Registry(algorithms=[ALGORITHM])
 
 
 def sign_jws(payload: bytes, key: Ed25519PrivateKey, key_id: str, type_: str) -> str:
     """A compact JWS (RFC 7515) with `alg`, `kid` and `typ` in its protected header, over RFC 8785 JSON."""
     header = {"alg": ALGORITHM, "kid": key_id, "typ": type_}
-    return jws.serialize_compact(header, payload, OKPKey.import_key(key), algorithms=[ALGORITHM])
+    return jws.serialize_compact(header, payload, OKPKey.import_key(key), registry=_REGISTRY)
 
 
 def jws_key_id(token: str) -> str:
     """The key id that a compact JWS names, not yet verified; `ProofInvalid` if it is no JWS."""
+    _check_size(token)
     try:
-        key_id = jws.extract_compact(token.encode()).headers().get("kid")
+        key_id = jws.extract_compact(token.encode(), registry=_REGISTRY).headers().get("kid")
     except (JoseError, ValueError, UnicodeEncodeError):
         raise ProofInvalid("not a compact JWS") from None
     if not isinstance(key_id, str):
         raise ProofInvalid("the JWS header names no key (kid)")
     return key_id
+
+
+def _check_size(token: str) -> None:
+    if len(token) > PROOF_BYTES_MAX:
+        raise ProofInvalid(f"the proof has {len(token)} characters, the limit is {PROOF_BYTES_MAX}")
 
 
 def verify_jws(token: str, key: Ed25519PublicKey, type_: str) -> bytes:
@@ -50,8 +69,9 @@ def verify_jws(token: str, key: Ed25519PublicKey, type_: str) -> bytes:
     Header parameters other than `alg`, `kid` and `typ` (`crit` among them) are refused, and so is a payload that is not
     in RFC 8785 form: two texts of one meaning would have two digests.
     """
+    _check_size(token)
     try:
-        verified = jws.deserialize_compact(token, OKPKey.import_key(key), algorithms=[ALGORITHM])
+        verified = jws.deserialize_compact(token, OKPKey.import_key(key), registry=_REGISTRY)
         header = verified.headers()
     except (JoseError, ValueError, TypeError, RecursionError):  # joserfc lets the last two through on odd headers
         raise ProofInvalid("the JWS does not hold under this key with algorithm Ed25519") from None

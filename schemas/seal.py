@@ -60,7 +60,7 @@ def seal_batch(records: Sequence[Record], digests: Sequence[bytes], key: Ed25519
     signature = key.sign(batch_message(levels[-1][0], len(digests)))
     prefix = _VERSION + bytes.fromhex(key_id(raw_public_key(key))) + signature
     seals = batch_seals(prefix, levels)
-    return [Record._make((*record[:12], seal)) for record, seal in zip(records, seals, strict=True)]
+    return [tuple.__new__(Record, (*record[:12], seal)) for record, seal in zip(records, seals, strict=True)]
 
 
 def batch_seals(prefix: bytes, levels: Sequence[Sequence[bytes]]) -> list[bytes]:

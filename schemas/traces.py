@@ -103,7 +103,7 @@ def trace_digest(summary: TraceSummary, text_digest: str) -> str:
 
 
 def seal_trace(trace: DecisionTrace, said: str, subject: str, job_id: str, key: Ed25519PrivateKey) -> SealedTrace:
-    """A trace sealed by its agent. The salt follows from key and job id: no chance is in it, and nobody can guess it."""
+    """A trace sealed by its agent. The salt follows from key and job id: no chance is in it, nobody can guess it."""
     derived = HKDF(hashes.SHA256(), SALT_BYTES, salt=None, info=f"qpubus trace salt 1\n{job_id}".encode())
     salt = derived.derive(key.private_bytes_raw())
     return SealedTrace(trace=trace, said=said, subject=subject, salt=salt.hex())

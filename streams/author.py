@@ -16,7 +16,7 @@ _new = tuple.__new__
 
 
 class Draft(NamedTuple):
-    """An event before it is written. Without an id it gets one made from its topic, site and number: `results.lab.41`."""
+    """An event before it is written. Without an id it gets one from topic, site and number: `results.lab.41`."""
 
     topic: str
     event: Event

@@ -21,11 +21,15 @@ Item = Heard | Refused
 
 @dataclass(frozen=True)
 class Bookmark:
-    """How far a reader has read: for each topic the next place, for each site the sequences and who is suspended."""
+    """How far a reader has read: the next place of each topic, what authors have said, and who is suspended, by site.
+
+    Sequences, and digests in base64, stand by topic and source.
+    """
 
     offsets: dict[str, int]
     sequences: dict[str, dict[str, dict[str, int]]]
     suspended: dict[str, list[tuple[str, str]]]
+    said: dict[str, dict[str, dict[str, str]]]
 
 
 class Reader:
@@ -86,7 +90,8 @@ class Reader:
             for (source, topic), last in admission.sequences.items():
                 by_topic.setdefault(topic, {})[source] = last
         suspended = {site: sorted(admission.suspended) for site, admission in self._admissions.items()}
-        return Bookmark(offsets, sequences, suspended)
+        said = {site: admission.said.to_text() for site, admission in self._admissions.items()}
+        return Bookmark(offsets, sequences, suspended, said)
 
     async def resume(self, bookmark: Bookmark) -> None:
         """Stand where another reader of the same topics stood: its counts are taken over, governance is read again."""
@@ -95,6 +100,8 @@ class Reader:
             for topic, sources in by_topic.items():
                 if topic != "governance":
                     admission.sequences.update({(source, topic): last for source, last in sources.items()})
+            said = bookmark.said.get(site, {})
+            admission.said.take_over({topic: said[topic] for topic in said if topic != "governance"})
         end = bookmark.offsets.get("governance", 0)
         while self._offsets.get("governance", end) < end and await self._fetch_topic("governance"):
             fetched = self._fetched["governance"]

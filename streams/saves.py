@@ -67,6 +67,7 @@ def save(
             for site, course in courses.items()
         },
         {},
+        {},
     )
     document = {
         **worker.as_document(),

@@ -5,6 +5,7 @@ Growing costs the same an event however long the log is: what is kept of a tree 
 
 from collections.abc import Mapping, Sequence
 
+from schemas.admission import Stored
 from schemas.checkpoints import Sizes, Vocabulary
 from schemas.events import CheckpointSealed
 from schemas.merkle import Frontier, leaf_hash
@@ -38,20 +39,28 @@ class Trees:
 
     async def grow(self, ends: Sizes) -> None:
         """Grow to the sizes of a round that goes as far as `ends`: the next one on the log, or the next to be made."""
-        await self._govern(ends["governance"])
+        await self.learn(ends["governance"])
         for topic, frontier in self.frontiers.items():
-            while frontier.size < ends[topic]:
-                frontier.extend(await self.leaves(topic, frontier.size, ends[topic]))
+            await self.extend(frontier, topic, ends[topic])
+
+    async def extend(self, frontier: Frontier, topic: str, end: int) -> None:
+        """Grow a frontier of a topic's tree to the size `end`."""
+        while frontier.size < end:
+            frontier.extend(await self.leaves(topic, frontier.size, end))
 
     async def leaves(self, topic: str, start: int, end: int) -> list[bytes]:
         """The leaf hashes of records of a topic from place `start` on, at most those before `end`, at least one.
 
         Places count records. On a log whose offsets have gaps they would have to be looked up.
         """
+        return [leaf_hash(digest) for _, digest in await self.entries(topic, start, end)]
+
+    async def entries(self, topic: str, start: int, end: int) -> list[tuple[Stored, bytes]]:
+        """The same records with their digests, which are what the leaves are hashes of."""
         records = await self._log.read(topic, self._partition, start, min(FETCH, end - start))
         if not records:
             raise LogIncomplete(f"{topic} partition {self._partition} offset {start}: the record is missing")
-        return [leaf_hash(digest) for digest in self._vocabulary.digests(records)]
+        return list(zip(records, self._vocabulary.digests(records), strict=True))
 
     async def compare(self, sealed: CheckpointSealed) -> None:
         """Grow to the sizes of a round, and raise `LogCorrupt` at the first tree that is not as the round says."""
@@ -63,7 +72,8 @@ class Trees:
                     f"is not what round {sealed.round} sealed; find out where with: qpubus audit verify"
                 )
 
-    async def _govern(self, end: int) -> None:
+    async def learn(self, end: int) -> None:
+        """Read governance up to the place where a round ends there: it tells which records have a statement."""
         while self._governed < end:
             limit = min(FETCH, end - self._governed)
             records = await self._log.read("governance", self._partition, self._governed, limit)

@@ -48,6 +48,8 @@ from streams.author import Draft
 from streams.log.port import Log
 from streams.stage import Heard
 
+STATUS_EVERY_US = 600_000_000
+"""A change of the queue is told at most this often."""
 CALIBRATION_AGE_US_MAX = 4 * 3_600_000_000
 """A device calibrates at least this often; more often where policy or a job wants it fresher."""
 
@@ -80,6 +82,7 @@ class DeviceAgent(Party):
         self._snapshots: dict[str, Snapshot] = {}
         self._latest: tuple[DeviceSnapshotTaken, Heard] | None = None
         self._status: DeviceStatusChanged | None = None
+        self._status_due_us = 0
         self._stored: set[str] = set()
         self._jobs: dict[str, KnownJob] = {}
         self._admissions: dict[str, Heard] = {}
@@ -127,7 +130,7 @@ class DeviceAgent(Party):
             case DeviceSnapshotTaken() as taken:
                 self._latest = (taken, heard)
             case DeviceStatusChanged() as status:
-                self._status = status
+                self._status, self._status_due_us = status, heard.time_us + STATUS_EVERY_US
             case ArtifactStored(digest=digest):
                 self._stored.add(digest)
             case PlacementOffered(job_id=job_id) as offered:
@@ -221,8 +224,10 @@ class DeviceAgent(Party):
         return True
 
     def _report_status(self) -> list[Draft]:
-        """Say how long the queue is, where that has changed since it was last said."""
+        """Say how long the queue is, where that has changed; not again too soon, since a log is no telemetry."""
         now_us = self.clock.now_us()
+        if now_us < self._status_due_us:
+            return []
         queue = self._hardware.queue(now_us)
         if self._status is not None and self._status.queue_jobs == queue.jobs_ahead:
             return []

@@ -1,19 +1,22 @@
 """How fast `audit verify` goes, against one Ed25519 verification an event.
 
 Audited are logs that differ in how many events share a batch: two thirds are chunks of shots that a device tells, one
-third are decisions of a stage, each with a cause and a run of its own. All is as `qpubus audit verify` does it: the copy
-of the data directory, row chains, statements, digests, trees, signatures, keys, roles, sequences, causes, journals,
-decoding. Audits and the reference run in turn; each rate is the median of its rounds.
+third are decisions of a stage, each with a cause of its own; and the demo's log. All is as `qpubus audit verify` does
+it: the copy of the data directory, row chains, statements, digests, trees, signatures, keys, roles, devices, sequences,
+causes, journals. Audits and the reference run in turn; each rate is the median of its rounds.
 """
 
 import asyncio
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import orjson
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from qpubus.bench.history import EPOCH_US, SITE
@@ -29,7 +32,7 @@ from schemas.keys import raw_public_key
 from streams.author import Draft, Scribe, Written, seal_all
 from streams.log.embedded import EmbeddedLog, create
 
-EVENTS = {100: 18_000, 10: 9_000, 1: 1_800}
+EVENTS = {100: 48_000, 10: 12_000, 1: 1_800}
 """Events by how many share a batch."""
 ROUNDS = 5
 REFERENCE_CHECKS = 2_000
@@ -37,18 +40,26 @@ _DEVICE = f"device:{DEVICES[0]}"
 _STAGE = "stage:policy"
 
 
-def audit_verify() -> list[dict[str, Any]]:
-    """The figures `audit.verify` (batches of 100), `audit.verify_10` and `audit.verify_1`, in events a second."""
+def measure() -> list[dict[str, Any]]:
+    """The figures `audit.verify` (batches of 100), `_10`, `_1` and `_demo`, in events a second."""
     with tempfile.TemporaryDirectory(prefix="qpubus-bench-") as name:
-        logs = {size: Path(name) / str(size) for size in EVENTS}
-        counts = {size: asyncio.run(_write(directory, size)) for size, directory in logs.items()}
-        ours: dict[int, list[float]] = {size: [] for size in EVENTS}
+        logs = {f"audit.verify_{size}" if size < 100 else "audit.verify": size for size in EVENTS}
+        counts = {figure: asyncio.run(_write(Path(name) / figure, size)) for figure, size in logs.items()}
+        counts["audit.verify_demo"] = _demo(Path(name) / "audit.verify_demo")
+        ours: dict[str, list[float]] = {figure: [] for figure in counts}
         reference = []
         for _ in range(ROUNDS):
-            for size, directory in logs.items():
+            for log, events in counts.items():
                 reference.append(_reference())
-                ours[size].append(_audit(directory, counts[size]))
-    return [figure(f"audit.verify{f'_{size}' if size < 100 else ''}", rates, reference) for size, rates in ours.items()]
+                ours[log].append(_audit(Path(name) / log, events))
+    return [figure(log, rates, reference) for log, rates in ours.items()]
+
+
+def _demo(directory: Path) -> int:
+    """Let the demo write a log; how many events it has."""
+    command = [sys.executable, "-m", "qpubus", "demo", "--json", "--data", str(directory)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)  # noqa: S603 - our own command
+    return int(orjson.loads(done.stdout)["audit"]["events"])
 
 
 def figure(name: str, ours: list[float], reference: list[float]) -> dict[str, Any]:
@@ -133,4 +144,4 @@ def _chunk(step: int, chunk: int, because: tuple[Cause, ...]) -> Draft:
         counts={"00": 91, "01": 4_000 + chunk, "10": 4_010 - chunk, "11": 91},
         started_us=EPOCH_US + chunk, ended_us=EPOCH_US + chunk + 1,
     )  # fmt: skip
-    return Draft("results", measured, measured.job_id, EPOCH_US + chunk, because)
+    return Draft("results", measured, measured.job_id, EPOCH_US + step, because)

@@ -4,6 +4,7 @@ from itertools import groupby
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from agents.party import Membership
 from qpubus.bench.story import AGENT, APPROVER, DEVICES, Told, job_story
 from qpubus.founding import default_policy, found_site, members
 from schemas.admission import ROOT_SOURCE
@@ -33,6 +34,10 @@ class Historian:
     def roots(self) -> dict[str, bytes]:
         """The root public key of the site."""
         return {SITE: raw_public_key(self._keys[ROOT_SOURCE])}
+
+    def member(self, source: str) -> Membership:
+        """A member with its key."""
+        return Membership(source, SITE, self._keys[source], self.roots[SITE])
 
     async def found(self) -> None:
         """Append the first events."""

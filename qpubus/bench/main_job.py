@@ -16,7 +16,7 @@ _LOOK_EVERY_S = 0.02
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
-def main_job() -> list[dict[str, Any]]:
+def measure() -> list[dict[str, Any]]:
     """Figures `demo.wall` and `demo.memory`; the reference is the limit, the ratio how often the demo fits into it."""
     measured = [_demo() for _ in range(ROUNDS)]
     wall_s = statistics.median(each[0] for each in measured)

@@ -9,7 +9,10 @@ import typer
 
 from qpubus import show
 from qpubus.bars import Counted, counted
+from qpubus.commands.bundle import bundle
+from qpubus.commands.exports import export, report
 from qpubus.commands.options import DEFAULT_DATA, Data, JobId, Json
+from qpubus.commands.publication import WitnessFiles, asked_for, logs, tiles
 from qpubus.problem import EXIT_REFUSED
 from qpubus.reading import unknown_job
 from replay.audit import roots_of, verify
@@ -25,19 +28,26 @@ from schemas.words import wire_name
 from streams.log.reading import open_copy
 
 app = typer.Typer(name="audit", help="Doubt the log.", no_args_is_help=True, rich_markup_mode=None)
+app.command()(bundle)
+app.command()(export)
+app.command()(report)
+app.command()(logs)
+app.command()(tiles)
 
 _FINDINGS_SHOWN = 20
 _CHUNK = wire_name(ShotsMeasured)
 
 
 @app.command(name="verify")
-def verify_log(*, data: Data = DEFAULT_DATA, json: Json = False) -> None:
-    """Recompute every digest, seal, key, role, cause and sequence from the stored bytes, and say what differs.
+def verify_log(*, data: Data = DEFAULT_DATA, witness: WitnessFiles = None, json: Json = False) -> None:
+    """Recompute every digest, seal, key, role, cause, sequence and checkpoint from the stored bytes.
 
-    Exit 0: sound. 2: tampered. 3: incomplete. 4: unreadable.
+    Exit 0: sound. 2: tampered. 3: incomplete. 4: unreadable. 5: sound, but some records are in no checkpoint that
+    enough witnesses of the policy have cosigned.
     """
+    asked = asked_for(witness) if witness else None
     with counted("records", quiet=json) as progress:
-        audit = asyncio.run(verify(data, progress=progress))
+        audit = asyncio.run(verify(data, progress=progress, asked=asked))
     if json:
         show.json(_audit_document(audit))
     else:
@@ -52,6 +62,8 @@ def _audit_document(audit: Audit) -> dict[str, Any]:
         "signatures": audit.signatures,
         "jobs": audit.jobs,
         "refused": audit.refused,
+        "rounds": audit.rounds,
+        "uncovered": audit.uncovered,
         "findings": [_finding_document(each) for each in audit.findings],
         "notes": audit.notes,
     }
@@ -70,10 +82,13 @@ def _show_audit(audit: Audit, data: Path) -> None:
             ("signatures", f"{audit.signatures:,}"),
             ("jobs", f"{audit.jobs:,}"),
             ("refused", f"{audit.refused:,} records, rejected on the log for the same reason" if audit.refused else ""),
+            ("checkpoints", f"{audit.rounds:,} rounds" if audit.rounds else ""),
         ]
     )
     for note in audit.notes:
         show.say(f"note: {show.printable(note)}")
+    for place in audit.uncovered:
+        show.say(f"not covered by enough witnesses: {show.printable(place)}")
     for finding in audit.findings[:_FINDINGS_SHOWN]:
         show.say(f"found: {show.printable(str(finding))}")
     if len(audit.findings) > _FINDINGS_SHOWN:
@@ -86,7 +101,10 @@ def _show_audit(audit: Audit, data: Path) -> None:
 
 @app.command()
 def explain(job_id: JobId, *, data: Data = DEFAULT_DATA, json: Json = False) -> None:
-    """Show the chain of causes of a job from its intent to its end, each signature checked."""
+    """Show the chain of causes of a job from its intent to its end, each signature checked.
+
+    Exit 2 if a signature does not hold.
+    """
     explained = asyncio.run(_explain(job_id, data))
     if explained is None:
         raise unknown_job(job_id, data)

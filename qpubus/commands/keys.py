@@ -166,12 +166,17 @@ def _finish_rotations(folder: Path, register: Register) -> None:
 
 @app.command()
 def encrypt(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A private key file.")], *, json: Json = False
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Private key files.")], *, json: Json = False
 ) -> None:
-    """Put a passphrase on a private key file, or another one in its place."""
-    private = read_key(file)
-    replace_key(file, private, fetch_passphrase(f"New passphrase of {file}", new=True))
-    _tell({"encrypted": str(file)}, json=json)
+    """Put one passphrase on private key files, or another one in its place.
+
+    A bus whose keys are encrypted asks for the passphrase when it starts, or reads it from $QPUBUS_PASSPHRASE_FILE.
+    """
+    keys = {file: read_key(file) for file in files}
+    passphrase = fetch_passphrase("New passphrase", new=True)
+    for file, private in keys.items():
+        replace_key(file, private, passphrase)
+    _tell({"encrypted": ", ".join(map(str, files))}, json=json)
 
 
 def _living(register: Register, name: str) -> Entry:

@@ -8,8 +8,8 @@ from schemas.words import Count, Event, HexDigest, Words
 class TreeHead(Words):
     """The tree of one topic: how many records it has and the RFC 6962 root over their digests.
 
-    `signature` is the sealer's, over the text of this tree's C2SP checkpoint (`schemas.note`). So anyone can publish the
-    signed note, without the key.
+    `signature` is the sealer's, over the text of this tree's C2SP checkpoint (`schemas.note`): so anyone can publish
+    the signed note without having the key.
     """
 
     topic: str

@@ -107,7 +107,7 @@ class EmbeddedLog(EmbeddedReader):
         self._memory = Memory(self.log_id)
         self._remembered_s = 0.0
         self._waiting: list[_Waiting] = []
-        self._watchers: set[asyncio.Future[None]] = set()
+        self._watchers: dict[asyncio.Future[None], tuple[int, Mapping[str, int]]] = {}
         self._closed = False
         self._failed = ""
         with database.faults(self.directory, "opening"):
@@ -148,16 +148,15 @@ class EmbeddedLog(EmbeddedReader):
         until = loop.time() + timeout_s
         while True:
             self._alive()
-            grown = await self.ends(partition)
             left = until - loop.time()
-            if left <= 0 or any(count > ends.get(topic, 0) for topic, count in grown.items()):
+            if left <= 0 or self._has_grown(partition, ends):
                 return
             watcher = loop.create_future()
-            self._watchers.add(watcher)
+            self._watchers[watcher] = (partition, ends)
             try:
                 await asyncio.wait([watcher], timeout=left)
             finally:
-                self._watchers.discard(watcher)
+                del self._watchers[watcher]
 
     async def close(self) -> None:
         """Write what waits, fold the WAL into the database, remember the head and give the lock back."""
@@ -197,9 +196,13 @@ class EmbeddedLog(EmbeddedReader):
                 waiting.future.set_exception(answer)
             else:
                 waiting.future.set_result(answer)
-        for watcher in self._watchers:
-            if not watcher.done():
+        for watcher, (partition, ends) in self._watchers.items():
+            if not watcher.done() and (self._failed or self._has_grown(partition, ends)):
                 watcher.set_result(None)
+
+    def _has_grown(self, partition: int, ends: Mapping[str, int]) -> bool:
+        """Whether any topic of the partition number goes past `ends`."""
+        return any(self._tips[topic, partition].size > ends.get(topic, 0) for topic in self.topics)
 
     def _answers(self, appends: list[_Waiting]) -> Sequence[list[Place] | LogError]:
         try:

@@ -14,6 +14,7 @@ has one part, `stray_bytes`, in the column of the value; its texts and seal are 
 """
 
 import struct
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from hashlib import sha256
 from typing import Any
@@ -134,6 +135,21 @@ def stored_of(topic: str, partition: int, row: Row) -> Stored:
         except ValueError as error:
             raise LogCorrupt(f"{topic} partition {partition} offset {offset}: no stray record: {error}") from None
     raise LogCorrupt(f"{topic} partition {partition} offset {offset}: a column holds another kind of value")
+
+
+def all_stored(topic: str, partition: int, rows: Sequence[Row]) -> Iterator[Stored]:
+    """The records in neighbouring rows: what `stored_of` gives for each, and mostly in half the time."""
+    positions, append_times, texts, values, seals, chains = zip(*rows, strict=True)
+    kinds = [{*map(type, column)} for column in (positions, append_times, texts, values, seals, chains)]
+    fields = [text.split('"') for text in texts] if kinds == [{kind} for kind in _RECORD_TYPES] else []
+    if {*map(len, fields)} != {_QUOTES + 1}:
+        return (stored_of(topic, partition, row) for row in rows)
+    records = [
+        _new(Record, (topic, key, value, *headers, seal))
+        for (key, *headers), value, seal in zip(fields, values, seals, strict=True)
+    ]
+    places = zip(positions, append_times, records, strict=True)
+    return (_new(Stored, (topic, partition, at & OFFSET_MASK, us, record)) for at, us, record in places)
 
 
 def bare_of(row: Row) -> Bare:

@@ -8,7 +8,7 @@ that stands has no way of being dated back.
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from schemas.admission import Stored
@@ -90,7 +90,8 @@ def new_log(directory: Path, settings: Settings) -> Iterator[NewLog]:
         if (directory / DATABASE).exists():
             raise LogError(f"there is a log in {directory} already; name another data directory, or use it")
         new = NewLog(directory / f"{DATABASE}.new", settings)
-        try:
+        with ExitStack() as undoing:
+            undoing.callback(new.drop)
             yield new
             tips = new.finish()
             with database.faults(directory, "making a log in"):
@@ -98,9 +99,7 @@ def new_log(directory: Path, settings: Settings) -> Iterator[NewLog]:
                 HeadFile.make(directory / HEAD, slot, head_text(settings.log_id, 0, tips))
                 (directory / f"{DATABASE}.new").replace(directory / DATABASE)
                 sync_directory(directory)
-        except BaseException:
-            new.drop()
-            raise
+            undoing.pop_all()
     finally:
         os.close(lock)
 

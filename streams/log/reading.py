@@ -8,6 +8,7 @@ import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 import apsw
@@ -15,13 +16,25 @@ import apsw
 from schemas.admission import Stored
 from streams.log import database
 from streams.log.head import DISK, Disk, Memory, Tip, Tips, read_head
-from streams.log.layout import OFFSET_BITS, OFFSET_MASK, SELECT, bare_of, base_of, chain_after, genesis, stored_of
+from streams.log.layout import (
+    OFFSET_BITS,
+    OFFSET_MASK,
+    SELECT,
+    Row,
+    all_stored,
+    bare_of,
+    base_of,
+    chain_after,
+    genesis,
+    stored_of,
+)
 from streams.log.port import Bare, LogCorrupt, LogError, LogIncomplete
 
 DATABASE = "log.sqlite"
 HEAD = "head"
 LOCK = "lock"
 _POLL_S = 0.015
+_PORTION = 256
 _LONE = 1 << OFFSET_BITS
 _BARE = "SELECT position, texts, value FROM records WHERE position >= ? AND position < ? ORDER BY position LIMIT ?"
 _LAST = "SELECT position, chain FROM records WHERE position >= ? AND position < ? ORDER BY position DESC LIMIT 1"
@@ -124,18 +137,18 @@ class EmbeddedReader:
         at = offset
         try:
             chain = self._chain_before(topic, partition, offset) if hashed else b""
-            for row in self._connection.execute(SELECT, (base + offset, base + _LONE, -1)):
-                if row[0] != base + at:
-                    raise _missing(topic, partition, at)
-                stored = stored_of(topic, partition, row)
-                if hashed:
-                    before, chain = chain, row[5]
-                    if chain_after(before, *row[1:5]) != chain:
-                        raise _changed(topic, partition, at)
-                at += 1
-                if head and at == head.size and row[5] != head.chain:
-                    raise _changed(topic, partition, at - 1)
-                yield stored
+            for rows in _portions(self._connection.execute(SELECT, (base + offset, base + _LONE, -1))):
+                for row, stored in zip(rows, all_stored(topic, partition, rows), strict=True):
+                    if row[0] != base + at:
+                        raise _missing(topic, partition, at)
+                    if hashed:
+                        before, chain = chain, row[5]
+                        if chain_after(before, *row[1:5]) != chain:
+                            raise _changed(topic, partition, at)
+                    at += 1
+                    if head and at == head.size and row[5] != head.chain:
+                        raise _changed(topic, partition, at - 1)
+                    yield stored
             if head and at < head.size:
                 raise _missing(topic, partition, at)
         except (LogCorrupt, apsw.Error, UnicodeDecodeError) as error:
@@ -206,6 +219,21 @@ class EmbeddedReader:
         if isinstance(error, LogCorrupt):
             return error
         return LogCorrupt(f"{topic} partition {partition} offset {at}: the row cannot be read: {error}")
+
+
+def _portions(found: Iterator[Row]) -> Iterator[list[Row]]:
+    """Rows some at a time. What was read before an error comes out before the error does."""
+    while True:
+        rows: list[Row] = []
+        try:
+            rows.extend(islice(found, _PORTION))
+        except (apsw.Error, UnicodeDecodeError):
+            if rows:
+                yield rows
+            raise
+        if not rows:
+            return
+        yield rows
 
 
 def _missing(topic: str, partition: int, offset: int) -> LogIncomplete:

@@ -88,7 +88,7 @@ class PolicyState:
     policy_cause: Cause | None = None
     prices: PriceListPublished | None = None
     prices_cause: Cause | None = None
-    is_virtual: bool = False
+    is_virtual: bool | None = None
     limit_microusd: int = 0
     held_microusd: int = 0
     spent_microusd: int = 0
@@ -114,7 +114,7 @@ class PolicyState:
 def evolve(state: PolicyState, heard: Heard) -> PolicyState:
     """The state after an event, one of policy's own among them."""
     match heard.event:
-        case SiteFounded() as founded:
+        case SiteFounded() as founded if state.is_virtual is None:  # a site is founded once
             return replace(state, is_virtual=founded.clock == "virtual")
         case PolicyPublished() as policy:
             return replace(state, policy=policy, policy_digest=heard.digest, policy_cause=heard.cause)

@@ -1,5 +1,7 @@
 """The demo is killed with `kill -9` at seeded points and started again: it ends as if nothing had happened."""
 
+import asyncio
+import os
 import random
 from collections import Counter
 from dataclasses import dataclass
@@ -62,8 +64,8 @@ def points(directory: Path, count: int) -> list[int]:
 async def check_point(undisturbed: Path, directory: Path, point: int) -> None:
     """Kill a demo at a point, start it again, and compare its end with that of the undisturbed one."""
     expected = await ended(undisturbed)
-    assert run_demo_apart(directory, SEED, point) == KILLED
-    assert run_demo_apart(directory, SEED, None) == 0
+    assert await asyncio.to_thread(run_demo_apart, directory, SEED, point) == KILLED
+    assert await asyncio.to_thread(run_demo_apart, directory, SEED, None) == 0
     seen = await ended(directory)
     assert not seen.refused
     assert set(seen.measured.values()) == {1}, "each chunk is told once"
@@ -84,13 +86,25 @@ async def check_acknowledged(directory: Path) -> None:
             assert (stored.offset, fingerprint(stored.record)) == (place.offset, print_)
 
 
+async def check_points(undisturbed: Path, directory: Path, count: int) -> None:
+    """Check seeded points, as many at once as there are processors."""
+    processors = asyncio.Semaphore(os.cpu_count() or 1)
+
+    async def check(point: int) -> None:
+        async with processors:
+            await check_point(undisturbed, directory / str(point), point)
+
+    async with asyncio.TaskGroup() as group:
+        for point in points(undisturbed, count):
+            group.create_task(check(point))
+
+
+@pytest.mark.timeout(600)
 async def test_a_demo_killed_anywhere_goes_on_and_ends_the_same(undisturbed: Path, tmp_path: Path) -> None:
-    for point in points(undisturbed, 20):
-        await check_point(undisturbed, tmp_path / str(point), point)
+    await check_points(undisturbed, tmp_path, 20)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(3_600)
 async def test_a_demo_killed_at_a_hundred_points_goes_on_and_ends_the_same(undisturbed: Path, tmp_path: Path) -> None:
-    for point in points(undisturbed, 100):
-        await check_point(undisturbed, tmp_path / str(point), point)
+    await check_points(undisturbed, tmp_path, 100)

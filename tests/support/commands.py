@@ -53,8 +53,7 @@ def environment() -> dict[str, str]:
 def running_bus(directory: Path) -> Iterator[subprocess.Popen[str]]:
     """`qpubus up` on a directory, as a process; it is asked to stop at the end."""
     command = [*QPUBUS, "up", "--data", str(directory)]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, env=environment(), text=True, **pipes) as bus:
+    with subprocess.Popen(command, env=environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as bus:
         try:
             until = time.monotonic() + START_S
             while not is_running(directory):

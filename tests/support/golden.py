@@ -1,5 +1,6 @@
-"""`python -m tests.support.golden` writes a golden file for each event whose present schema has none; see tests/golden."""
+"""`python -m tests.support.golden` writes a golden file for each event whose schema has none yet; see tests/golden."""
 
+import re
 import types
 import typing
 from collections.abc import Iterator, Mapping
@@ -8,14 +9,16 @@ from typing import Any, NamedTuple, Union
 
 import orjson
 
+from schemas.avro_text import avro_text
 from schemas.codec import Schema, own_schemas, published
 from schemas.envelope import Cause, Inputs, Record, headers_of, received, record_digest
+from schemas.events import AlarmRang, KeyEnrolled, SchemaPublished
 from schemas.keys import raw_public_key
 from schemas.manifest import Manifest
 from schemas.topics import STAGES, WRITERS, Role
 from schemas.words import Event, Words
 from streams.author import Draft, Scribe, seal_all
-from tests.support.signed import NOW_US, SITE, private_key
+from tests.support.signed import NOW_US, SITE, enrolment, private_key
 
 FOLDER = Path(__file__).parents[1] / "golden"
 _MADE = {
@@ -25,7 +28,7 @@ _MADE = {
     bytes: b"0123456789abcdef0123456789abcdef",
     str: "a text",
 }
-_NAMED: dict[str, Any] = {"p_value": 0.5, "circuit": "T1BFTlFBU00gMzs=", "callback": "https://example.com/x"}
+_NAMED: dict[str, Any] = {"circuit": "T1BFTlFBU00gMzs=", "callback": "https://example.com/x"}
 
 
 class Golden(NamedTuple):
@@ -44,7 +47,8 @@ def goldens() -> Iterator[Golden]:
     """All that are kept."""
     for path in sorted(FOLDER.glob("*.json")):
         kept = orjson.loads(path.read_bytes())
-        headers = [(name, bytes.fromhex(text)) for name, text in kept["headers"]]
+        headers = [(name, text.encode()) for name, text in kept["headers"]]
+        headers.append(("qb_seal", bytes.fromhex(kept["seal"])))
         record = received(kept["topic"], kept["key"].encode(), bytes.fromhex(kept["value"]), headers)
         assert isinstance(record, Record), path
         schema = published(kept["schema_id"], kept["schema"])
@@ -52,10 +56,19 @@ def goldens() -> Iterator[Golden]:
         yield Golden(path, schema, public_key, kept["role"], record, kept["digest"], kept["event"])
 
 
+def shown(event: Event) -> Any:
+    """An event as JSON, bytes in hex."""
+    return orjson.loads(orjson.dumps(event.model_dump(), default=bytes.hex))
+
+
 def sample(words: type[Words]) -> Any:
     """An instance with every field filled."""
     if words is Manifest:
         return _manifest()
+    if words is SchemaPublished:
+        return SchemaPublished(schema_id=17, event_type="qpubus.AlarmRang", text=avro_text(AlarmRang))
+    if words is KeyEnrolled:
+        return enrolment("device:golden", "device", ("golden",))
     return words(**{name: _value(name, info.annotation, info.metadata) for name, info in words.model_fields.items()})
 
 
@@ -63,7 +76,7 @@ def _manifest() -> Manifest:
     filled = {
         name: _value(name, info.annotation, info.metadata)
         for name, info in Manifest.model_fields.items()
-        if name not in {"artifacts", "classical", "loop"}
+        if name not in {"artifacts", "classical", "loop", "signature"}
     }
     return Manifest(
         **filled,
@@ -74,14 +87,18 @@ def _manifest() -> Manifest:
 
 
 def _value(name: str, annotation: Any, metadata: list[Any]) -> Any:
-    if name in _NAMED:
+    if name in _NAMED and annotation is not int:
         return _NAMED[name]
-    pattern = next((m.pattern for m in metadata if getattr(m, "pattern", None)), "")
-    if pattern:
-        return "ab" * 32 if "64" in pattern else "a-name"
+    for limit in metadata:
+        if digits := re.fullmatch(r"\^\[0-9a-f\]\{(\d+)\}\$", getattr(limit, "pattern", None) or ""):
+            return "ab" * (int(digits[1]) // 2)
+        if getattr(limit, "pattern", None):
+            return "a-name"
+        if annotation is bytes and hasattr(limit, "min_length"):
+            return bytes(limit.min_length)
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Annotated:
-        return _value(name, arguments[0], [*arguments[1].metadata] if hasattr(arguments[1], "metadata") else [arguments[1]])
+        return _value(name, arguments[0], list(getattr(arguments[1], "metadata", arguments[1:])))
     if origin is typing.Literal:
         return arguments[-1]
     if origin in (Union, types.UnionType):
@@ -113,9 +130,10 @@ def _kept(schema: Schema) -> dict[str, Any]:
         "topic": topic,
         "key": record.key,
         "value": record.value.hex(),
-        "headers": [(name, text.hex()) for name, text in headers_of(record)],
+        "headers": [(name, text.decode()) for name, text in headers_of(record)[:-1]],
+        "seal": record.seal.hex(),
         "digest": record_digest(record, schema.digest).hex(),
-        "event": event.model_dump(mode="json"),
+        "event": shown(event),
     }
 
 

@@ -86,4 +86,4 @@ def _note_acknowledgements(path: Path) -> None:
             )
         return places
 
-    EmbeddedLog.append = noted  # type: ignore[method-assign]  # this process exists to watch that method
+    EmbeddedLog.append = noted  # type: ignore[assignment]  # this process exists to watch that method

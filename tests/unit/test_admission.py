@@ -1,6 +1,7 @@
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import schemas
-from schemas.admission import CLOCK_SKEW_US_MAX, Admission, Admitted, Refused
+from schemas.admission import CLOCK_SKEW_US_MAX, UNREAD, Admission, Admitted, Refused
 from schemas.codec import VALUE_BYTES_MAX, decode_all, frame
 from schemas.envelope import (
     HEADER_BYTES_MAX,
@@ -34,6 +35,8 @@ from schemas.events import (
 )
 from schemas.keys import key_id, raw_public_key
 from schemas.seal import BATCH_MAX, seal_batch
+from schemas.words import Event
+from streams.author import Draft, Scribe, seal_all
 from tests.support.signed import NOW_US, SCHEMAS, SITE, Signers, enrolment, private_key
 
 WITHDRAWN = IntentWithdrawn(job_id="job-1", agent_key_id="k", agent_proof="p", reason="r")
@@ -79,8 +82,8 @@ def with_seal(change: Callable[[bytes], bytes]) -> Callable[[Signers], Records]:
     return records
 
 
-def governed(*events: object, source: str = "root") -> Callable[[Signers], Records]:
-    return lambda signers: signers.batch(source, *events)  # type: ignore[arg-type]
+def governed(*events: Event, source: str = "root") -> Callable[[Signers], Records]:
+    return lambda signers: signers.batch(source, *events)
 
 
 def after_revocation(signers: Signers) -> Records:
@@ -97,6 +100,17 @@ def skipping_one(signers: Signers) -> Records:
 def said_twice(signers: Signers) -> Records:
     record = withdrawn(signers)
     return [record, record]
+
+
+def naming_another_event(signers: Signers) -> Records:
+    return [withdrawn(signers), signers.resealed(withdrawn(signers), causes="intents/gateway:main/1/" + "0" * 64)]
+
+
+def naming_another_neighbour(signers: Signers) -> Records:
+    lie = Cause("intents", "gateway:main", 1, "0" * 64)
+    scribe = signers.scribes.setdefault("gateway:main", Scribe("gateway:main", SITE, SCHEMAS))
+    drafts = [Draft("intents", WITHDRAWN, "job-1", NOW_US, causes) for causes in ((), (lie,))]
+    return seal_all([scribe.write(draft) for draft in drafts], private_key("gateway:main"))
 
 
 def by_another_key(signers: Signers) -> Records:
@@ -190,6 +204,8 @@ REFUSED: dict[str, tuple[str, Callable[[Signers], Records]]] = {
     "two blanks between causes": ("causes_malformed", resealed(causes="  ")),
     "too many causes": ("causes_malformed", resealed(causes=" ".join(["a/b/1/" + "0" * 64] * 65))),
     "a cause not read": ("cause_absent", resealed(causes="alarms/clock:main/1/" + "0" * 64)),
+    "another event as a cause": ("cause_differs", naming_another_event),
+    "another event of its batch as a cause": ("cause_differs", naming_another_neighbour),
     "itself as a cause": ("cause_absent", resealed(causes="intents/gateway:main/1/" + "0" * 64)),
     "inputs of no stage": ("inputs_malformed", resealed(inputs="1/1")),
     "a stage without inputs": ("inputs_malformed", decided(inputs="")),
@@ -240,7 +256,7 @@ def test_a_record_with_this_defect_is_refused_with_its_reason(defect: str) -> No
 
 def test_every_reason_of_verify_before_decode_is_reached_above() -> None:
     codes = set()
-    for module in ("admission", "envelope", "seal"):
+    for module in ("admission", "opening", "envelope", "seal"):
         text = (Path(schemas.__file__).parent / f"{module}.py").read_text()
         codes |= set(re.findall(r'EnvelopeInvalid\(\s*"([a-z_]+)"', text))
         codes |= set(re.findall(r'"([a-z]+_undecodable|frame_malformed)"', text))
@@ -266,6 +282,27 @@ def test_a_whole_batch_a_part_and_one_by_one_give_the_same_verdicts() -> None:
     assert at_once == in_parts == one_by_one
     assert all(isinstance(verdict, Admitted) for verdict in at_once)
     assert whole.admission.signatures == single.admission.signatures
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_however_hostile_records_are_cut_into_reads_the_verdicts_are_the_same(seed: int) -> None:
+    draw = Random(seed)  # noqa: S311 - no secret
+    hostile: list[Record] = []
+    maker = Signers()
+    for _ in range(6):
+        batch = maker.batch("gateway:main", *[WITHDRAWN] * draw.randint(1, 4), topic="intents")
+        if draw.random() < 0.5:
+            at = draw.randrange(len(batch))
+            other = key_id(raw_public_key(private_key("clock:main")))
+            swapped = batch[at].seal[:1] + bytes.fromhex(other) + batch[at].seal[17:]
+            batch[at] = draw.choice([batch[at]._replace(seal=swapped), batch[at]._replace(subject="job-2"), batch[0]])
+        hostile += batch
+    at_once, cut = Signers(), Signers()
+    expected = at_once.judge(*hostile)
+    seen: list[Admitted | Refused] = []
+    while len(seen) < len(hostile):
+        seen += cut.judge(*hostile[len(seen) : len(seen) + draw.randint(1, 5)])
+    assert seen == expected
 
 
 def test_a_key_counts_from_the_record_after_its_enrolment_in_the_same_batch() -> None:
@@ -321,10 +358,11 @@ def test_a_record_with_a_broken_seal_uses_up_nothing() -> None:
 def test_a_cause_earlier_in_the_same_batch_is_there() -> None:
     signers = Signers()
     [cause] = [v.cause for v in signers.judge(signers.one("clock:main", RANG, "alarms")) if isinstance(v, Admitted)]
-    due = Cause("alarms", "clock:main", 2, "0" * 64)
-    batch = signers.batch("clock:main", RANG, RANG, topic="alarms", causes=(cause,))
-    later = signers.resealed(signers.one("clock:main", RANG, "alarms", causes=(due,)))
-    assert [type(verdict) for verdict in signers.judge(*batch, later)] == [Admitted] * 3
+    scribe = signers.scribes["clock:main"]
+    first = scribe.write(Draft("alarms", RANG, "job-1", NOW_US, (cause,)))
+    second = scribe.write(Draft("alarms", RANG, "job-1", NOW_US, (first.cause,)))
+    batch = seal_all([first, second], private_key("clock:main"))
+    assert [type(verdict) for verdict in signers.judge(*batch)] == [Admitted] * 2
 
 
 def test_verdicts_left_untaken_have_changed_nothing() -> None:
@@ -372,6 +410,17 @@ def test_bytes_that_are_no_event_are_refused_and_never_raise(body: bytes) -> Non
 
 
 _SIGNERS = Signers()
+
+
+def test_a_body_nobody_asked_for_is_not_decoded_and_its_device_is_checked_all_the_same() -> None:
+    signers = Signers()
+    signers.admission.reads = frozenset({"qpubus.IntentDeclared"})
+    other = STATUS.model_copy(update={"device": "chip"})
+    verdicts = signers.judge(*signers.batch("device:trap", STATUS, STATUS, topic="snapshots"))
+    verdicts += signers.judge(signers.one("device:trap", other, "snapshots"))
+    assert [getattr(verdict, "event", verdict.stored) is UNREAD for verdict in verdicts] == [True, True, False]
+    assert isinstance(verdicts[2], Refused)
+    assert verdicts[2].reason == "device_forbidden"
 
 
 def test_at_first_no_key_is_known_but_the_roots_and_no_schema_but_the_first() -> None:

@@ -1,6 +1,7 @@
 """The first hour of a user: init, up, submit, approve, deny, withdraw, result, with the bus as a process of its own."""
 
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 import orjson
 import pytest
 
-from tests.support.commands import Done, qpubus, running_bus
+from tests.support.commands import QPUBUS, Done, environment, qpubus, running_bus
 
 WAIT_S = 60.0
 
@@ -162,7 +163,7 @@ def test_the_same_id_for_another_job_is_refused(data: Path) -> None:
 
 
 def test_a_dry_run_says_what_would_happen_and_declares_nothing(data: Path) -> None:
-    before = qpubus("events", "--json", "--data", data).out
+    before = decided(data)
 
     trial = qpubus("submit", example(data, "dry"), "--dry-run", "--json", "--data", data)
 
@@ -171,7 +172,13 @@ def test_a_dry_run_says_what_would_happen_and_declares_nothing(data: Path) -> No
     assert trial.json["device"] == "onprem-iontrap-1"
     assert 0 < trial.json["price_microusd"] <= trial.json["price_ceiling_microusd"]
     assert trial.json["standard_errors"] == {"target_standard_error_hartree": 0.0005}
-    assert qpubus("events", "--json", "--data", data).out == before
+    assert decided(data) == before
+
+
+def decided(data: Path) -> list[str]:
+    """Every event by which something is wanted, allowed or reserved."""
+    events = [orjson.loads(line) for line in qpubus("events", "--json", "--data", data).out.splitlines()]
+    return [each["digest"] for each in events if each["topic"] in {"intents", "approvals", "reservations"}]
 
 
 def test_a_dry_run_of_what_would_be_refused_exits_1(data: Path) -> None:
@@ -228,6 +235,21 @@ def test_events_of_one_job_and_type_can_be_picked(data: Path) -> None:
 
     events = [orjson.loads(line) for line in picked.out.splitlines()]
     assert [(each["type"], each["event"]["job_id"]) for each in events] == [("ApprovalRequested", "picked")]
+
+
+def test_whoever_follows_events_sees_them_come(data: Path) -> None:
+    command = [*QPUBUS, "events", "--follow", "--json", "--type", "IntentDeclared", "--data", str(data)]
+    with subprocess.Popen(command, env=environment(), text=True, stdout=subprocess.PIPE) as following:
+        assert following.stdout is not None
+        already = len(qpubus("jobs", "--json", "--data", data).json)
+        for _ in range(already):
+            following.stdout.readline()
+
+        submitted(data, "followed")
+
+        assert orjson.loads(following.stdout.readline())["event"]["job_id"] == "followed"
+        following.send_signal(signal.SIGINT)
+        assert following.wait(10) == 130
 
 
 def test_a_bus_that_is_interrupted_ends_in_peace(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def energies(*errors_mha: float, raw_mha: float = 12.0) -> list[Energy]:
         (energies(*[0.3, -0.3] * 9, 1.1, -0.2), []),
         (energies(*[0.45] * 20), ["mean error in mHa"]),
         (energies(*[0.1, -0.1] * 9, 1.7, -1.7), ["seeds within 1.6 mHa"]),
-        (energies(*[1.1, -1.1] * 2, *[0.1, -0.1] * 8), ["seeds whose 95 % interval holds the exact value"]),
+        (energies(*[1.1, -1.1] * 3, *[0.1, -0.1] * 7), ["seeds whose 95 % interval holds the exact value"]),
         (energies(*[0.1, -0.1] * 10, raw_mha=0.5), ["mean error before mitigation in mHa"]),
     ],
     ids=["sound", "biased", "far-off", "overconfident", "noiseless"],

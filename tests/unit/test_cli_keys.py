@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from qpubus import keyfile
 from qpubus.governing import TOPIC, Register, append_governance, govern, open_register
-from qpubus.keyfile import PASSPHRASE_FILE, read_key, write_key
+from qpubus.keyfile import PASSPHRASE_FILE, is_encrypted, read_key, write_key
 from qpubus.place import Place
 from replay.audit import verify
 from replay.verdict import Verdict
@@ -278,6 +279,7 @@ def test_a_key_beside_a_running_bus_goes_through_its_door(data: Path, tmp_path: 
 @pytest.fixture
 def passphrase(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A file with a passphrase, and its name where commands look for it."""
+    monkeypatch.setattr(keyfile, "_opening", [])
     path = tmp_path / "passphrase"
     path.write_text("correct horse\n")
     path.chmod(0o600)
@@ -295,12 +297,23 @@ def test_an_encrypted_key_opens_with_its_passphrase_alone(
     assert raw_public_key(read_key(tmp_path / "key.pem")) == raw_public_key(key)
     assert (tmp_path / "key.pem").read_bytes().startswith(b"-----BEGIN ENCRYPTED PRIVATE KEY-----")
     assert stat.S_IMODE((tmp_path / "key.pem").stat().st_mode) == 0o600
+    keyfile._opening.clear()
     passphrase.write_text("incorrect horse")
     with pytest.raises(KeyInvalid, match="the passphrase does not open"):
         read_key(tmp_path / "key.pem")
     monkeypatch.delenv(PASSPHRASE_FILE)
     with pytest.raises(KeyInvalid, match="nobody is there to type it"):
         read_key(tmp_path / "key.pem")
+
+
+def test_a_bus_runs_on_keys_that_are_all_encrypted(data: Path, passphrase: Path) -> None:
+    files = sorted((data / "keys").glob("*.pem"))
+    assert qpubus("keys", "encrypt", *files).code == 0
+    assert all(is_encrypted(file) for file in files)
+    with running_bus(data) as bus:
+        assert bus.poll() is None
+    assert asyncio.run(verify(data)).verdict is Verdict.SOUND
+    assert passphrase.exists()
 
 
 def test_a_passphrase_that_others_can_read_is_not_used(tmp_path: Path, passphrase: Path) -> None:

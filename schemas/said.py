@@ -1,5 +1,8 @@
 """Every event by its author, topic and number, so that each cause can be found: 32 bytes an event."""
 
+from base64 import b64decode, b64encode
+from collections.abc import Mapping
+
 from schemas.envelope import Cause
 
 _BYTES = 32
@@ -11,6 +14,19 @@ class Said:
     def __init__(self) -> None:
         self._digests: dict[tuple[str, str], bytearray] = {}
         self._others: set[Cause] = set()
+
+    def to_text(self) -> dict[str, dict[str, str]]:
+        """The same as base64 by topic and source, for JSON. What was said twice is of no use to whoever reads on."""
+        shown: dict[str, dict[str, str]] = {}
+        for (source, topic), digests in self._digests.items():
+            shown.setdefault(topic, {})[source] = b64encode(digests).decode()
+        return shown
+
+    def take_over(self, shown: Mapping[str, Mapping[str, str]]) -> None:
+        """Know what `to_text` has told, besides what is known already of other authors and topics."""
+        for topic, sources in shown.items():
+            for source, digests in sources.items():
+                self._digests.setdefault((source, topic), bytearray(b64decode(digests)))
 
     def add(self, source: str, topic: str, sequence: int, digest: bytes) -> None:
         """Remember an event. Numbers rise; what an accepted gap leaves out stays unknown."""

@@ -1,0 +1,85 @@
+"""A job in one file for a stranger: `audit bundle`."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from agents.artifacts import ArtifactStore
+from qpubus import show
+from qpubus.commands.options import DEFAULT_DATA, Data, JobId, Json
+from qpubus.keyfile import read_key
+from qpubus.place import Place
+from qpubus.problem import Problem
+from qpubus.reading import unknown_job
+from replay import standalone
+from replay.audit import roots_of
+from replay.bundle import JobUnknown
+from replay.bundle import bundle as bundle_of
+from streams.log.reading import open_copy
+
+_AUDITOR = "auditor"
+
+Output = Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="The file; it must not be there yet.")]
+Redact = Annotated[bool, typer.Option("--redact", help="Leave out programs, inputs and results; name their digests.")]
+AuditorKey = Annotated[
+    Path | None,
+    typer.Option("--key", metavar="FILE", help="An auditor's private key (PEM); DIR/keys/auditor.pem if none."),
+]
+
+
+def bundle(
+    job_id: JobId,
+    *,
+    output: Output,
+    redact: Redact = False,
+    key: AuditorKey = None,
+    data: Data = DEFAULT_DATA,
+    json: Json = False,
+) -> None:
+    """Write a job and all that proves it into one file, which `qpubus-verify FILE` checks without qpubus.
+
+    The file is checked so as soon as it is written; its exit codes are those of `audit verify`.
+    """
+    if output.exists():
+        raise Problem(f"{output} is there already", "Name a file that is not there yet.")
+    place = Place(data)
+    auditor = read_key(key or place.key(_AUDITOR))
+    # An artefact store makes its directory; here nothing is made.
+    artifacts = ArtifactStore(place.artifacts) if place.artifacts.is_dir() and not redact else None
+    try:
+        content, root = asyncio.run(_bundle(job_id, data, auditor, artifacts))
+    except JobUnknown:
+        raise unknown_job(job_id, data) from None
+    aside = output.with_name(f"{output.name}.part")
+    try:
+        aside.write_bytes(content)
+        aside.replace(output)
+    finally:
+        aside.unlink(missing_ok=True)
+    report = standalone.verify(content, root)
+    if json:
+        show.json({"file": str(output), "bytes": len(content)} | report.document())
+    else:
+        show.facts(
+            [
+                ("written", str(output)),
+                ("bytes", f"{len(content):,}"),
+                ("verdict", standalone.VERDICTS[report.verdict]),
+                ("records", f"{report.records:,}, of which {report.proven:,} are in the sealed trees"),
+            ]
+        )
+        for finding in report.findings[: standalone.FINDINGS_SHOWN]:
+            show.say(f"found: {finding}")
+        show.say(f"\nAnybody can check it: qpubus-verify {output} --root root.pub")
+    raise typer.Exit(report.verdict)
+
+
+async def _bundle(
+    job_id: str, data: Path, key: Ed25519PrivateKey, artifacts: ArtifactStore | None
+) -> tuple[bytes, bytes]:
+    with open_copy(data) as log:
+        [(site, root)] = (await roots_of(log)).items()
+        return await bundle_of(log, (site, root), job_id, key, artifacts), root

@@ -1,0 +1,122 @@
+"""What others read of a log: `audit export`, `audit report`; both are subcommands of `audit`."""
+
+import asyncio
+import csv
+import io
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, BinaryIO
+
+import orjson
+import typer
+
+from qpubus import show
+from qpubus.commands.options import DEFAULT_DATA, Data, Json
+from qpubus.problem import Problem
+from qpubus.reading import unknown_job
+from replay.audit import roots_of
+from replay.explain import chain_of
+from replay.judged import judged
+from replay.ocsf import ocsf_events
+from replay.prov import prov_document
+from replay.report import COLUMNS, Row, report_rows
+from streams.log.reading import EmbeddedReader, open_copy
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""What a spreadsheet may take for the beginning of a formula."""
+
+
+class ExportFormat(StrEnum):
+    """Who is to read it: a SIEM, or a provenance tool."""
+
+    OCSF = "ocsf"
+    PROV = "prov"
+
+
+Output = Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write to a new file instead.")]
+From = Annotated[str, typer.Option("--from", metavar="T", help="UTC: 2026-01-18, or 2026-01-18T09:00:00.")]
+To = Annotated[str, typer.Option("--to", metavar="T", help="Up to here, this time itself left out.")]
+
+
+def export(
+    *,
+    format_: Annotated[ExportFormat, typer.Option("--format", help="ocsf: the log, a line an event. prov: a job.")],
+    job: Annotated[str, typer.Option("--job", metavar="ID", help="The job, for prov.")] = "",
+    output: Output = None,
+    data: Data = DEFAULT_DATA,
+) -> None:
+    """Write the log as OCSF 1.9 for a SIEM, or a job as W3C PROV (PROV-JSON)."""
+    if (format_ is ExportFormat.PROV) != bool(job):
+        raise typer.BadParameter("prov is of one job, and ocsf of the whole log", param_hint="--job")
+    with open_copy(data) as log, _out(output) as out:
+        if format_ is ExportFormat.OCSF:
+            roots = asyncio.run(roots_of(log))
+            for event in ocsf_events(log.log_id, judged(log, roots), version("qpubus")):
+                out.write(orjson.dumps(event) + b"\n")
+        else:
+            out.write(asyncio.run(_prov(log, data, job)))
+
+
+async def _prov(log: EmbeddedReader, data: Path, job_id: str) -> bytes:
+    chain = await chain_of(log, await roots_of(log), job_id)
+    if chain is None:
+        raise unknown_job(job_id, data)
+    return orjson.dumps(prov_document(chain), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+
+def report(*, from_: From, to: To, output: Output = None, data: Data = DEFAULT_DATA, json: Json = False) -> None:
+    """List for a period, as CSV: runs without a human, grants, refusals, overruns, revoked keys, rejected events."""
+    begin, end = (_time_us(text, name) for text, name in ((from_, "--from"), (to, "--to")))
+    if begin >= end:
+        raise typer.BadParameter("it must be later than --from", param_hint="--to")
+    with open_copy(data) as log:
+        rows = report_rows(judged(log, asyncio.run(roots_of(log))), begin, end)
+    with _out(output) as out:
+        out.write(orjson.dumps([each._asdict() for each in rows]) + b"\n" if json else _csv(rows))
+
+
+def _csv(rows: list[Row]) -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\r\n")
+    writer.writerow(COLUMNS)
+    for row in rows:
+        writer.writerow([_harmless(str(cell)) for cell in row])
+    return text.getvalue().encode()
+
+
+def _harmless(cell: str) -> str:
+    """A cell that no spreadsheet takes for a formula: strangers choose reasons and job ids."""
+    cell = show.printable(cell)
+    return f"'{cell}" if cell.startswith(_FORMULA) else cell
+
+
+def _time_us(text: str, option: str) -> int:
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter("give a time as 2026-01-18 or 2026-01-18T09:00:00", param_hint=option) from None
+    return ((time if time.tzinfo else time.replace(tzinfo=UTC)) - _EPOCH) // timedelta(microseconds=1)
+
+
+@contextmanager
+def _out(path: Path | None) -> Iterator[BinaryIO]:
+    """Standard output, or a new file that is there whole or not at all."""
+    if path is None:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    if path.exists():
+        raise Problem(f"{path} is there already", "Name a file that is not there yet.")
+    aside = path.with_name(f"{path.name}.part")
+    try:
+        with aside.open("wb") as file:
+            yield file
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)

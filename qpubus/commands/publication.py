@@ -1,0 +1,113 @@
+"""A log's public face: `audit logs`, `audit tiles`; and how witnesses are named to `audit verify` and `up`."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from qpubus import show
+from qpubus.bars import Counted, counted
+from qpubus.commands.options import DEFAULT_DATA, Data, Json
+from qpubus.problem import Problem
+from replay.audit import roots_of
+from replay.publishing import Latest, latest_round, publish
+from replay.shelves import DirectoryShelf, LockedBucket, Shelf, ShelfProblem
+from replay.witnessed import Asked, read_asked
+from schemas.checkpoints import origin_of
+from schemas.note import Kind, NoteInvalid, NoteKey
+from schemas.quorum import PolicyInvalid
+from streams.log.port import ReadableLog
+from streams.log.reading import open_copy
+
+S3 = "s3://"
+LOCK_DAYS = 3_650
+
+WitnessFiles = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--witness",
+        metavar="FILE",
+        help="A tlog-policy; with it, as further --witness, files of a witness's own /checkpoints.",
+    ),
+]
+Where = Annotated[str, typer.Option("--out", metavar="DIR", help="A directory, or s3://BUCKET/PREFIX.")]
+
+
+def asked_for(files: Sequence[Path]) -> Asked:
+    """What the files of `--witness` ask for."""
+    try:
+        return read_asked([path.read_bytes() for path in files])
+    except (PolicyInvalid, NoteInvalid) as error:
+        named = " and ".join(map(str, files))
+        raise Problem(f"{named}: {error}", "See https://c2sp.org/tlog-policy for the form.") from None
+
+
+def logs(*, data: Data = DEFAULT_DATA) -> None:
+    """Show the keys of this log's trees, for whoever witnesses them: `qpubus witness --logs FILE`."""
+    with open_copy(data) as log:
+        roots = asyncio.run(roots_of(log))
+        for latest in asyncio.run(_latest(log, roots)):
+            for head in latest.sealed.heads:
+                origin = origin_of(latest.root_public_key, head.topic, latest.sealed.partition)
+                show.say(f"log {NoteKey(origin, Kind.TEXT, latest.sealer).text}")
+
+
+def tiles(
+    *,
+    out: Where,
+    segments: Annotated[
+        str, typer.Option("--segments", metavar="DIR", help="Also the events, for those who may read them: as --out.")
+    ] = "",
+    lock_days: Annotated[
+        int, typer.Option("--lock-days", metavar="N", min=1, help="On S3: nobody can change an object for so long.")
+    ] = LOCK_DAYS,
+    data: Data = DEFAULT_DATA,
+    json: Json = False,
+) -> None:
+    """Publish the sealed trees as C2SP tlog-tiles, for any static web server. Goes on from what is there.
+
+    What is published are digests. The events themselves go where --segments says, or nowhere.
+    """
+    try:
+        shelf, apart = _shelf(out, lock_days), _shelf(segments, lock_days) if segments else None
+        with counted("records", quiet=json) as progress, open_copy(data) as log:
+            roots = asyncio.run(roots_of(log))
+            published = asyncio.run(_publish(log, roots, (shelf, apart), progress))
+    except ShelfProblem as error:
+        raise Problem(str(error)) from None
+    if json:
+        show.json({"published": published})
+    else:
+        show.facts((origin, f"{count:,} new records") for origin, count in published.items())
+
+
+def _shelf(name: str, lock_days: int) -> Shelf:
+    if name.startswith(S3):
+        bucket, _, prefix = name.removeprefix(S3).partition("/")
+        return LockedBucket(bucket, prefix, lock_days)
+    return DirectoryShelf(Path(name))
+
+
+async def _latest(log: ReadableLog, roots: Mapping[str, bytes]) -> list[Latest]:
+    found = [latest for number in range(log.partitions) if (latest := await latest_round(log, number, roots))]
+    if not found:
+        raise Problem("no round of checkpoints is on this log yet", "Let the bus run for a second: qpubus up")
+    return found
+
+
+async def _publish(
+    log: ReadableLog, roots: Mapping[str, bytes], shelves: tuple[Shelf, Shelf | None], progress: Counted | None
+) -> dict[str, int]:
+    published = {}
+    found = await _latest(log, roots)
+    total, done = sum(head.size for latest in found for head in latest.sealed.heads), 0
+    for latest in found:
+        for head in latest.sealed.heads:
+            origin = origin_of(latest.root_public_key, head.topic, latest.sealed.partition)
+            published[origin] = await publish(latest, head, *shelves)
+            done += head.size
+            if progress:
+                progress(done, total)
+    return published
