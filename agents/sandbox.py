@@ -1,11 +1,16 @@
-"""The sandbox: runs the classical steps of jobs. StepPlanned goes in, StepCompleted or StepFailed comes out."""
+"""The sandbox: runs the classical steps of jobs. StepPlanned goes in, StepCompleted or StepFailed comes out.
 
+Whatever a program does, its step ends: an answer that cannot be told on the log is a StepFailed, and a step that has
+begun three times without an end (the third time the bus went down with it) is not begun again.
+"""
+
+import asyncio
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import orjson
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from agents.artifacts import ArtifactError, ArtifactStore
 from agents.drafts import draft
@@ -26,21 +31,32 @@ from schemas.events import (
     StepStarted,
 )
 from schemas.manifest import Manifest
-from streams.author import Draft
+from schemas.words import Count
+from streams.author import Draft, EventOversized
 from streams.log.port import Log
+from streams.proposals import PARAMETERS_MAX, PROPOSAL_CIRCUITS_MAX, why_oversized
 from streams.speakers import speaks_for_device
 from streams.stage import Heard
 
 RESERVED_INPUTS = frozenset({"parameters", "history", "loop"})
 """Names in a program's input that no artefact may take."""
+STARTS_MAX = 3
+"""A step that has begun so often and has not ended is not begun again."""
+_MESSAGE_LENGTH_MAX = 200
+_LOOK_S = 0.2
+"""While a program runs, the log is looked at this often: its job may end."""
+
+ParameterName = Annotated[str, Field(max_length=128)]
 
 
 class AskedCircuit(BaseModel):
     """A circuit as a program asks for it."""
 
-    template: int = Field(ge=0)
-    parameters: dict[str, float] = {}
-    shots: int = Field(ge=1)
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    template: Count
+    parameters: dict[ParameterName, float] = Field(default={}, max_length=PARAMETERS_MAX)
+    shots: Annotated[Count, Field(ge=1)]
     label: str = Field(default="", max_length=128)
     canary: str | None = Field(default=None, pattern=r"^[01]{1,64}$")
 
@@ -58,7 +74,7 @@ class AskedCircuit(BaseModel):
 class ProgramOutput(BaseModel):
     """What is taken from a program's answer; the whole of it is kept as an artefact."""
 
-    circuits: list[AskedCircuit] = Field(default=[], max_length=4_096)
+    circuits: list[AskedCircuit] = Field(default=[], max_length=PROPOSAL_CIRCUITS_MAX)
     converged: bool = False
     observables: list[Observable] = Field(default=[], max_length=256)
 
@@ -95,6 +111,8 @@ class OwedStep:
     heard: Heard
     planned: StepPlanned
     started: Heard | None = None
+    starts: int = 0
+    is_begun_here: bool = False
     due_us: int | None = None
 
 
@@ -149,7 +167,7 @@ class Sandbox(Party):
         match heard.event:
             case StepStarted(job_id=job_id, step=step, started_us=started_us) if (job_id, step) in self._owed:
                 owed = self._owed[job_id, step]
-                owed.started = heard
+                owed.started, owed.starts = heard, owed.starts + 1
                 owed.due_us = None if self._step_us is None else started_us + self._step_us
             case StepCompleted(job_id=job_id, step=step) | StepFailed(job_id=job_id, step=step):
                 self._owed.pop((job_id, step), None)
@@ -159,22 +177,31 @@ class Sandbox(Party):
                 pass
 
     async def work(self) -> bool:
-        """Begin every step that was planned; run one that has begun."""
+        """Run a step that was begun in this life, or begin one that was not.
+
+        On the wall a step is begun just before it is run, so none counts a start that went down with another.
+        """
         now_us = self.clock.now_us()
-        begun = [self._begin(owed, now_us) for owed in self._owed.values() if owed.started is None]
-        if begun:
-            await self.say(*begun)
+        begun = [owed for owed in self._owed.values() if owed.is_begun_here]
+        ready = next((owed for owed in begun if owed.due_us is None or owed.due_us <= now_us), None)
+        if ready is not None:
+            await self._end(ready)
             return True
-        ready = [owed for owed in self._owed.values() if owed.due_us is None or owed.due_us <= now_us]
-        if ready:
-            await self.say(*await self._run(ready[0]))
-        return bool(ready)
+        waiting = next((owed for owed in self._owed.values() if not owed.is_begun_here), None)
+        if waiting is not None:
+            await self._begin(waiting, now_us)
+        return waiting is not None
 
     def next_due_us(self) -> int | None:
         """When a step that has begun ends, on the virtual clock."""
         return min((owed.due_us for owed in self._owed.values() if owed.due_us is not None), default=None)
 
-    def _begin(self, owed: OwedStep, now_us: int) -> Draft:
+    async def _begin(self, owed: OwedStep, now_us: int) -> None:
+        """Say that a step begins, before anything of it runs; or that it has begun too often."""
+        if owed.starts >= STARTS_MAX:
+            message = f"it was begun {owed.starts} times and never came to an end"
+            await self.say(*self._failure(owed, "attempts_exhausted", message))
+            return
         started = StepStarted(
             job_id=owed.planned.job_id,
             step=owed.planned.step,
@@ -182,31 +209,62 @@ class Sandbox(Party):
             isolation=self._enclosure.description,
             started_us=now_us,
         )
-        return draft(started, now_us, owed.heard)
+        await self.say(draft(started, now_us, owed.heard))
+        owed.is_begun_here = True
+
+    async def _end(self, owed: OwedStep) -> None:
+        """Run a step to its end and say how it ended; nothing if its job has ended meanwhile."""
+        drafts = await self._while_wanted(owed)
+        try:
+            await self.say(*drafts)
+        except EventOversized as error:
+            await self.say(*self._failure(owed, "output_oversized", str(error)))
+
+    async def _while_wanted(self, owed: OwedStep) -> list[Draft]:
+        """What there is to say of a step. Its program is ended when the log says that its job has ended."""
+        place = (owed.planned.job_id, owed.planned.step)
+        running = asyncio.create_task(self._run(owed))
+        try:
+            while not running.done():
+                await asyncio.wait([running], timeout=_LOOK_S)
+                await self.listen()
+                if place not in self._owed:
+                    return []
+            return running.result()
+        finally:
+            running.cancel()
+            await asyncio.wait([running])
 
     async def _run(self, owed: OwedStep) -> list[Draft]:
         """Run a step's program. It has no effect but its answer, so after a crash it may be run again."""
-        planned, because = owed.planned, owed.started or owed.heard
-        job = self._jobs[planned.job_id]
         try:
-            program = self._program(job.manifest, planned)
-            answer = await self._enclosure.run(program, orjson.dumps(program_document(job, self._artifacts)))
-            output = ProgramOutput.model_validate(answer.document)
-            content = orjson.dumps(answer.document, option=orjson.OPT_SORT_KEYS)
-            digest = self._artifacts.put(content)
+            return await self._completed(owed)
         except (ProgramFailed, ArtifactError) as error:
-            return [draft(self._failed(planned, error.reason, str(error)), self.clock.now_us(), because)]
+            return self._failure(owed, error.reason, str(error))
         except ValidationError as error:
             first = error.errors(include_input=False, include_url=False)[0]
-            message = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-            return [draft(self._failed(planned, "output_malformed", message), self.clock.now_us(), because)]
+            return self._failure(owed, "output_invalid", f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
+        except Exception as error:  # noqa: BLE001 - a step that cannot be ended would be run for ever, by every restart
+            return self._failure(owed, "program_failed", f"its answer could not be taken in ({type(error).__name__})")
+
+    async def _completed(self, owed: OwedStep) -> list[Draft]:
+        planned, because = owed.planned, owed.started or owed.heard
+        job = self._jobs[planned.job_id]
+        program = self._program(job.manifest, planned)
+        answer = await self._enclosure.run(program, orjson.dumps(program_document(job, self._artifacts)))
+        output = ProgramOutput.model_validate(answer.document)
+        proposal = tuple(circuit.as_run() for circuit in output.circuits)
+        if oversized := why_oversized(proposal):
+            raise ProgramFailed("output_oversized", oversized)
+        content = orjson.dumps(answer.document, option=orjson.OPT_SORT_KEYS)
+        digest = self._artifacts.put(content)
         completed = StepCompleted(
             job_id=planned.job_id,
             step=planned.step,
             kind=planned.kind,
             classical_time_us=answer.lasted_us if self._step_us is None else self._step_us,
             output_digest=digest,
-            proposal=tuple(circuit.as_run() for circuit in output.circuits),
+            proposal=proposal,
             converged=output.converged,
             observables=tuple(output.observables),
         )
@@ -225,14 +283,16 @@ class Sandbox(Party):
             raise ProgramFailed("program_not_approved", f"the manifest names no such program for {planned.kind}")
         return self._artifacts.get(planned.program_digest)
 
-    def _failed(self, planned: StepPlanned, reason: str, message: str) -> StepFailed:
-        return StepFailed(
-            job_id=planned.job_id,
-            step=planned.step,
+    def _failure(self, owed: OwedStep, reason: str, message: str) -> list[Draft]:
+        """The step as failed; the message is short and printable whatever a program put into it."""
+        failed = StepFailed(
+            job_id=owed.planned.job_id,
+            step=owed.planned.step,
             reason=reason,
-            message=message,
+            message="".join(filter(str.isprintable, message))[:_MESSAGE_LENGTH_MAX],
             classical_time_us=self._step_us or 0,
         )
+        return [draft(failed, self.clock.now_us(), owed.started or owed.heard)]
 
 
 def program_document(job: SandboxJob, artifacts: ArtifactStore) -> dict[str, Any]:

@@ -19,14 +19,18 @@ def t_95(freedom: int) -> float:
     return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
 
 
-def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
-    """Mean, low and high by Student's t; a single value is its own interval, since it shows no spread."""
+Interval = tuple[float, float | None, float | None]
+"""A figure, and the low and high end of its interval: null where a single case tells nothing of the spread."""
+
+
+def mean_interval(values: Sequence[float]) -> Interval:
+    """Mean, low and high by Student's t."""
     mean = math.fsum(values) / len(values)
     spread = [value - mean for value in values]
     return (mean, *_around(mean, spread))
 
 
-def ratio_interval(numerators: Sequence[float], denominators: Sequence[float]) -> tuple[float, float, float]:
+def ratio_interval(numerators: Sequence[float], denominators: Sequence[float]) -> Interval:
     """Sum over sum, low and high, over pairs drawn together: the variance by linearising the ratio."""
     total = math.fsum(denominators)
     ratio = math.fsum(numerators) / total
@@ -35,10 +39,10 @@ def ratio_interval(numerators: Sequence[float], denominators: Sequence[float]) -
     return (ratio, *_around(ratio, spread))
 
 
-def _around(centre: float, spread: Sequence[float]) -> tuple[float, float]:
+def _around(centre: float, spread: Sequence[float]) -> tuple[float, float] | tuple[None, None]:
     size = len(spread)
     if size == 1:
-        return centre, centre
+        return None, None
     error = math.sqrt(math.fsum(each * each for each in spread) / (size - 1) / size)
     half = t_95(size - 1) * error
     return centre - half, centre + half

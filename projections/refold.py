@@ -25,9 +25,9 @@ Kind = tuple[str, bytes]
 
 
 async def refold(
-    log: ReadableLog, partition: int, sites: Collection[str], refused: Collection[Place] = frozenset()
+    log: ReadableLog, partition: int, sites: Collection[str], refused: Collection[Place]
 ) -> dict[str, Views]:
-    """The views of each site from a verified log; `refused` are the places that verification refused."""
+    """The views of each site from a log that was audited; `refused` are the places that the audit passed over."""
     refolding = Refolding(sites)
     with _no_garbage_collection():
         for topic in _TOPICS:

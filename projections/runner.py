@@ -87,11 +87,3 @@ def _reader(log: ReadableLog, partition: int, roots: Mapping[str, bytes]) -> Rea
     for site in roots:
         reader.admission(site).passes_over_revocations = True
     return reader
-
-
-async def rebuild(log: ReadableLog, partition: int, roots: Mapping[str, bytes]) -> dict[str, Views]:
-    """The views of each site from nothing but the log, every record verified."""
-    runner = Runner(log, partition, roots)
-    while await runner.step():
-        pass
-    return runner.views

@@ -1,4 +1,7 @@
-"""The five KPIs, reckoned from the view of KPIs when somebody asks: `{value, n, low, high}` each, null where n is 0."""
+"""The five KPIs, reckoned from the view of KPIs when somebody asks: `{value, n, low, high}` each, null where n is 0.
+
+A single job tells nothing of the spread between jobs: then the value stands alone, low and high are null.
+"""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +13,9 @@ from projections.kpis import Fidelity, JobFigures, KpisView
 
 _SECOND_US = 1_000_000
 _DOLLAR_MICROUSD = 1_000_000
-_T_INTERVAL = "mean over jobs, 95 % by Student's t; a single job shows no spread and is its own interval"
+_NO_SPREAD = "no interval from a single job, which shows no spread"
+_EMULATED = "what of queue and execution an emulated device told and nobody waited for: 0 on a virtual clock"
+_T_INTERVAL = f"mean over jobs, 95 % by Student's t; {_NO_SPREAD}"
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,10 @@ def scorecard(view: KpisView) -> dict[str, Kpi]:
 
 @dataclass(frozen=True)
 class Turnaround:
-    """The time of one job from declaration to result, cut into parts that add up to it."""
+    """The time of one job from declaration to result, cut into parts that add up to it.
+
+    `emulated_us` is no such part: it is what of queue and execution was emulated and not waited out.
+    """
 
     whole_us: int
     policy_us: int
@@ -59,6 +67,7 @@ class Turnaround:
     queue_us: int
     execution_us: int
     classical_us: int
+    emulated_us: int
 
 
 def turnaround(job: JobFigures) -> Turnaround | None:
@@ -66,6 +75,7 @@ def turnaround(job: JobFigures) -> Turnaround | None:
 
     Policy and human share the time up to admission: human from the request to the grant that counted, policy the rest.
     Execution is when a step ran on a device, classical when one ran in the sandbox, queue whatever else passed.
+    Where emulated device time is not waited out, it is counted as if it had been.
     """
     if job.declared_us is None or job.recorded_us is None:
         return None
@@ -73,17 +83,17 @@ def turnaround(job: JobFigures) -> Turnaround | None:
     human_us = 0
     if job.requested_us is not None and job.granted_us is not None:
         human_us = max(0, min(job.granted_us, admitted_us) - job.requested_us)
-    whole_us = job.recorded_us - job.declared_us
+    whole_us = job.recorded_us - job.declared_us + job.emulated_us
     policy_us = admitted_us - job.declared_us - human_us
     queue_us = whole_us - policy_us - human_us - job.execution_us - job.classical_us
-    return Turnaround(whole_us, policy_us, human_us, queue_us, job.execution_us, job.classical_us)
+    return Turnaround(whole_us, policy_us, human_us, queue_us, job.execution_us, job.classical_us, job.emulated_us)
 
 
 def _turnaround(view: KpisView) -> Kpi:
     times = [time for _, job in sorted(view.jobs.items()) if (time := turnaround(job)) is not None]
 
-    def mean_of(part: Callable[[Turnaround], int], parts: Mapping[str, Kpi]) -> Kpi:
-        return _mean([part(time) / _SECOND_US for time in times], parts)
+    def mean_of(part: Callable[[Turnaround], int], parts: Mapping[str, Kpi], method: str = _T_INTERVAL) -> Kpi:
+        return _mean([part(time) / _SECOND_US for time in times], parts, method)
 
     parts = {
         "policy_s": mean_of(lambda time: time.policy_us, {}),
@@ -91,15 +101,18 @@ def _turnaround(view: KpisView) -> Kpi:
         "queue_s": mean_of(lambda time: time.queue_us, {}),
         "execution_s": mean_of(lambda time: time.execution_us, {}),
         "classical_s": mean_of(lambda time: time.classical_us, {}),
+        "emulated_s": mean_of(lambda time: time.emulated_us, {}, f"{_T_INTERVAL}; {_EMULATED}"),
     }
-    return mean_of(lambda time: time.whole_us, parts)
+    emulated = parts["emulated_s"].value
+    method = f"{_T_INTERVAL}; {emulated:.0f} s of it were emulated and not waited out" if emulated else _T_INTERVAL
+    return mean_of(lambda time: time.whole_us, parts, method)
 
 
-def _mean(values: Sequence[float], parts: Mapping[str, Kpi]) -> Kpi:
+def _mean(values: Sequence[float], parts: Mapping[str, Kpi], method: str) -> Kpi:
     if not values:
-        return Kpi(None, 0, None, None, _T_INTERVAL, "no job has a result", parts)
+        return Kpi(None, 0, None, None, method, "no job has a result", parts)
     mean, low, high = mean_interval(values)
-    return Kpi(mean, len(values), low, high, _T_INTERVAL, parts=parts)
+    return Kpi(mean, len(values), low, high, method, parts=parts)
 
 
 def _fidelity(view: KpisView) -> Kpi:
@@ -121,7 +134,7 @@ def _shot_weighted(*sums: Fidelity) -> Kpi:
 
 def _cost(view: KpisView) -> Kpi:
     """What all jobs cost that were charged or had a result, those without one included, for each converged result."""
-    method = "spent over converged jobs, 95 % of the ratio by Student's t, linearised; a single job is its own interval"
+    method = f"spent over converged jobs, 95 % of the ratio by Student's t, linearised; {_NO_SPREAD}"
     jobs = [
         job for _, job in sorted(view.jobs.items()) if job.spent_microusd is not None or job.recorded_us is not None
     ]

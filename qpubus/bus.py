@@ -5,12 +5,14 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from agents.clock import VirtualClock
-from agents.party import Clock, Party
+from agents.party import Clock, Party, RecordRefused
 from streams.log.port import Log
 
 IDLE_S = 1.0
 """A part that has nothing to do looks again after this time at the latest."""
 RESTART_S = 1.0
+REFUSED_RESTART_S = 60.0
+"""A party that nobody believes needs a person; until then it looks this often whether one has come."""
 
 
 class Part(Protocol):
@@ -107,6 +109,10 @@ async def _keep_running(house: House, name: str, said: Callable[[str], None]) ->
     while True:
         try:
             await _run(house, name)
+        except RecordRefused as refused:
+            house.forget(name)
+            said(f"{name} has stopped: {refused}")
+            await asyncio.sleep(REFUSED_RESTART_S)
         except Exception as error:  # noqa: BLE001 - whatever breaks one part must not stop the others
             house.forget(name)
             said(f"{name} stopped ({type(error).__name__}: {error}); it starts again in {RESTART_S:g} s")

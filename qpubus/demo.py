@@ -8,7 +8,7 @@ demo was killed is gone on with.
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from agents.approver import Approver
 from agents.client import RequestingAgent, h2_documents, h2_manifest, h2_why
@@ -29,8 +29,8 @@ from qpubus.place import Place
 from qpubus.problem import Problem
 from qpubus.wiring import Machine, open_machine
 from replay.audit import verify
-from replay.reproduce import last_program_in, reproduce
-from replay.stored import stored_job
+from replay.reproduce import Predicted, last_program_in, predicted, reproduce
+from replay.stored import StoredJob, stored_job
 from replay.verdict import Audit
 from schemas.events import Observable
 from schemas.topics import TOPICS
@@ -104,12 +104,22 @@ async def run_demo(
     }
 
 
-async def run_job_alone(directory: Path, seed: int) -> Job:
+class JobAlone(NamedTuple):
+    """A job, what the log holds of it, and what each of its circuits gives on the noise that its snapshot measured."""
+
+    job: Job
+    stored: StoredJob
+    predicted: Predicted
+
+
+async def run_job_alone(directory: Path, seed: int) -> JobAlone:
     """Run the main job in a new directory without running it again and without an audit, for whoever needs many."""
     place = Place(directory)
     found(place, demo_founding(seed))
     async with open_machine(place) as machine:
-        return await _run_job(machine, seed, None, None)
+        job = await _run_job(machine, seed, None, None)
+        stored = await _stored(machine, job)
+        return JobAlone(job, stored, predicted(stored, machine.artifacts))
 
 
 async def _run_job(machine: Machine, seed: int, consent: Consent | None, look: Look | None) -> Job:
@@ -150,11 +160,7 @@ async def _reproduce(machine: Machine, job: Job, seed: int) -> None:
     """Let the auditor run a finished job again and put down what came of it, once."""
     if job.result is None or job.job_id in machine.views[KPIS].reproductions:
         return
-    reader = Reader(machine.log, machine.partition, TOPICS, {machine.site: machine.root_public_key})
-    heard: list[Heard] = []
-    while items := await reader.read():
-        heard += (item for item in items if isinstance(item, Heard))
-    stored = stored_job(job.job_id, heard)
+    stored = await _stored(machine, job)
     program = last_program_in(machine.enclosure, stored, machine.artifacts)
     fresh_seed = named_seed(seed, "reproduction") >> 2  # a seed on the log has 62 bits
     measured = (await reproduce(stored, machine.artifacts, fresh_seed, program)).event(job.job_id)
@@ -163,6 +169,15 @@ async def _reproduce(machine: Machine, job: Job, seed: int) -> None:
     views = machine.part("views")
     while await views.step():
         pass
+
+
+async def _stored(machine: Machine, job: Job) -> StoredJob:
+    """What the log holds of a job."""
+    reader = Reader(machine.log, machine.partition, TOPICS, {machine.site: machine.root_public_key})
+    heard: list[Heard] = []
+    while items := await reader.read():
+        heard += (item for item in items if isinstance(item, Heard))
+    return stored_job(job.job_id, heard)
 
 
 def _job_document(job: Job) -> dict[str, Any]:

@@ -70,6 +70,7 @@ def job_full(view: JobsView, job: Job) -> dict[str, Any]:
         else {"step": job.problem.step, "reason": job.problem.reason, "message": job.problem.message},
         "result": result_document(job.result) if job.result else None,
         "ended_us": ended_us(job),
+        "device_time_waited_out": not runs_ahead(job),
     }
 
 
@@ -83,6 +84,17 @@ def ended_us(job: Job) -> int | None:
     """When a job was over."""
     over = job.end or job.refusal
     return over.time_us if over else None
+
+
+def runs_ahead(job: Job) -> bool:
+    """Whether a job was over before its device can have been done: its device time is emulated, and was not waited out.
+
+    Then the times of its slot and its shots are by the device's own clock, which runs ahead of the wall's.
+    """
+    ended, result = ended_us(job), job.result
+    if ended is None or result is None or job.reservation is None:
+        return False
+    return job.reservation.starts_us + result.device_time_us > ended
 
 
 def result_document(result: Result) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypedDict, Unpack
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -34,7 +34,7 @@ from schemas.topics import TOPICS, Role
 from schemas.words import Event
 from streams.author import Draft, Scribe, seal_all
 from streams.log.database import Settings
-from streams.log.head import sync_directory
+from streams.log.head import RootMemory, sync_directory
 from streams.log.making import new_log
 from streams.log.port import Log
 from streams.log.reading import DATABASE, HEAD
@@ -91,62 +91,41 @@ def default_policy(device_ids: Sequence[str]) -> PolicyPublished:
     )
 
 
-def first_records(
-    site: str,
-    *,
-    keys: Mapping[str, Ed25519PrivateKey],
-    people: Sequence[Member],
-    prices: Sequence[DevicePrice],
-    policy: PolicyPublished,
-    budget_microusd: int,
-    clock: Literal["wall", "virtual"],
-    now_us: int,
-    seed: int,
-) -> list[Record]:
+class Beginning(TypedDict):
+    """What the first events of a site say."""
+
+    keys: Mapping[str, Ed25519PrivateKey]
+    people: Sequence[Member]
+    prices: Sequence[DevicePrice]
+    policy: PolicyPublished
+    budget_microusd: int
+    clock: Literal["wall", "virtual"]
+    now_us: int
+    seed: int
+
+
+def first_records(site: str, **said: Unpack[Beginning]) -> list[Record]:
     """The first events of a site. Keys of a site on a virtual clock are marked `assurance: demo`."""
+    keys, clock, now_us = said["keys"], said["clock"], said["now_us"]
     schemas = {schema.event_type: schema for schema in own_schemas()}
     scribe = Scribe(ROOT_SOURCE, site, schemas)
     first: list[Event] = [
         SchemaPublished(schema_id=schema.schema_id, event_type=schema.event_type, text=schema.text)
         for schema in schemas.values()
     ]
-    first.append(SiteFounded(clock=clock, epoch_us=now_us, seed=seed))
-    first += [enrolment(each, keys[each.source], "demo" if clock == "virtual" else "file") for each in people]
+    first.append(SiteFounded(clock=clock, epoch_us=now_us, seed=said["seed"]))
+    first += [enrolment(each, keys[each.source], "demo" if clock == "virtual" else "file") for each in said["people"]]
     first += [
-        policy,
-        PriceListPublished(devices=tuple(prices), classical_second_microusd=CLASSICAL_SECOND_MICROUSD),
-        BudgetSet(limit_microusd=budget_microusd, reason="founding"),
+        said["policy"],
+        PriceListPublished(devices=tuple(said["prices"]), classical_second_microusd=CLASSICAL_SECOND_MICROUSD),
+        BudgetSet(limit_microusd=said["budget_microusd"], reason="founding"),
     ]
     return seal_all([scribe.write(Draft(_TOPIC, event, site, now_us)) for event in first], keys[ROOT_SOURCE])
 
 
-async def found_site(
-    log: Log,
-    site: str,
-    *,
-    keys: Mapping[str, Ed25519PrivateKey],
-    people: Sequence[Member],
-    prices: Sequence[DevicePrice],
-    policy: PolicyPublished,
-    budget_microusd: int,
-    clock: Literal["wall", "virtual"],
-    now_us: int,
-    seed: int,
-) -> None:
-    """Append the first events of a site to a log that is there already and holds other sites, or none."""
-    await log.append(
-        first_records(
-            site,
-            keys=keys,
-            people=people,
-            prices=prices,
-            policy=policy,
-            budget_microusd=budget_microusd,
-            clock=clock,
-            now_us=now_us,
-            seed=seed,
-        )
-    )
+async def found_site(log: Log, site: str, **said: Unpack[Beginning]) -> None:
+    """Append the first events of a site to a log that stands already."""
+    await log.append(first_records(site, **said))
 
 
 def enrolment(member: Member, key: Ed25519PrivateKey, assurance: Literal["demo", "file"]) -> KeyEnrolled:
@@ -197,6 +176,7 @@ def found(place: Place, founding: Founding) -> None:
     with new_log(place.directory, Settings(secrets.token_hex(16), 1, TOPICS)) as new:
         _begin(place)
         keys = _make_keys(place, people)
+        RootMemory(place.directory).write(raw_public_key(keys[ROOT_SOURCE]))
         records = first_records(
             founding.site,
             keys=keys,
@@ -210,6 +190,7 @@ def found(place: Place, founding: Founding) -> None:
         )
         for offset, record in enumerate(records):
             new.take(Stored(_TOPIC, 0, offset, founding.epoch_us, record))
+    sync_directory(place.directory.parent)
     place.founding.unlink(missing_ok=True)
 
 

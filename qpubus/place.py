@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qpubus.problem import Problem
+from streams.log.head import RootMemory
 from streams.log.reading import DATABASE
 
 VAULT = "QPUBUS_VAULT"
@@ -23,9 +24,9 @@ class Place:
         return self.directory / "root.pub"
 
     def read_root_public_key(self) -> bytes:
-        """The trust anchor; `Problem` if it is not there."""
+        """The trust anchor; `Problem` if it is not there, or not the one that this account remembers."""
         try:
-            return bytes.fromhex(self.root_public_key.read_text().strip())
+            root_public_key = bytes.fromhex(self.root_public_key.read_text().strip())
         except FileNotFoundError:
             if (self.directory / DATABASE).exists():
                 raise Problem(
@@ -38,6 +39,9 @@ class Place:
             raise Problem(
                 f"{self.root_public_key} does not hold the root public key", "Restore it: all is verified by it."
             ) from None
+        if doubt := RootMemory(self.directory).doubt(root_public_key):
+            raise Problem(doubt, code="root_replaced")
+        return root_public_key
 
     @property
     def founding(self) -> Path:

@@ -115,9 +115,9 @@ def facts(pairs: Iterable[tuple[str, str]]) -> None:
 
 
 def kpi(shown: Mapping[str, Any]) -> tuple[str, str, str]:
-    """Value, interval and number of cases of a KPI, each as text."""
+    """Value, interval and number of cases of a KPI, each as text; a dash where there is none."""
     if shown.get("value") is None:
-        return "–", "", str(shown.get("n", 0))
+        return "–", "–", str(shown.get("n", 0))
     low, high = shown.get("low"), shown.get("high")
-    interval = "" if low is None or high is None else f"{low:.5g} – {high:.5g}"
+    interval = "–" if low is None or high is None else f"{low:.5g} – {high:.5g}"
     return f"{shown['value']:.5g}", interval, str(shown["n"])

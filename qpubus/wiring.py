@@ -1,5 +1,6 @@
 """The one place where real things are chosen and put together: a data directory goes in, running parts come out."""
 
+import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from agents.witness.submission import Submission
 from projections.runner import Runner
 from projections.views import Views
 from qpubus.bus import Part
-from qpubus.founding import members
+from qpubus.founding import is_founded, members
 from qpubus.keyfile import read_key
 from qpubus.place import Place
 from qpubus.problem import Problem
@@ -29,6 +30,7 @@ from schemas.quorum import Witness
 from schemas.topics import TOPICS
 from streams.guard import GUARD
 from streams.log.embedded import EmbeddedLog
+from streams.log.head import RootMemory
 from streams.log.port import LogError, ReadableLog, partition_of
 from streams.log.reading import EmbeddedReader
 from streams.orchestrator import ORCHESTRATOR
@@ -40,6 +42,8 @@ from streams.worker import Site, Worker
 
 STAGES: tuple[AnyStage, ...] = (POLICY, SCHEDULER, ORCHESTRATOR, GUARD)
 GATEWAY, SANDBOX, ALARM_CLOCK, VIEWS = "gateway:main", "sandbox:main", "clock:main", "views"
+SANDBOX_SETTING, TRUSTING = "QPUBUS_SANDBOX", "trusting"
+"""The setting under which programs also run where the kernel cannot keep them from the files of the bus."""
 SEALER, SUBMISSION = "sealer:main", "witness:main"
 VIRTUAL_STEP_US = 1_000_000
 """On the virtual clock each classical step is told to take this long, so that every run tells the same."""
@@ -78,7 +82,7 @@ class Machine:
         self.fleet = open_fleet(place.devices, home.founded.seed)
         self.partition = partition_of(site.encode(), log.partitions)
         self.is_virtual = isinstance(clock, VirtualClock)
-        self.enclosure = Enclosure()
+        self.enclosure = Enclosure(trusts_programs=os.environ.get(SANDBOX_SETTING) == TRUSTING)
         self._key_files = {each.source: each.key_file for each in members(tuple(self.fleet), "", "")}
         self._parts: dict[str, Part] = {}
         self._makers: dict[str, Callable[[], Part]] = {
@@ -165,12 +169,14 @@ async def open_machine(place: Place, witnesses: Sequence[Witness] = ()) -> Async
 
     Checkpoints are brought to the `witnesses` that have a URL.
     """
+    is_founded(place)  # what its founding left is put away
     root_public_key = place.read_root_public_key()
     reading = EmbeddedReader(place.directory)
     try:
         home = await _home(reading, root_public_key)
     finally:
         await reading.close()
+    RootMemory(place.directory).write(root_public_key)
     clock = VirtualClock(home.latest_us) if home.founded.clock == "virtual" else WallClock()
     machine = Machine(place, EmbeddedLog(place.directory, clock.now_us), clock, home, witnesses)
     try:

@@ -23,8 +23,10 @@ from replay.verdict import Audit, Finding, Progress, Verdict
 from replay.witnessed import Asked
 from schemas.admission import Stored
 from schemas.envelope import Record
+from schemas.keys import key_id
 from schemas.seal import PREFIX_BYTES
-from streams.log.port import LogCorrupt, LogError, LogIncomplete, partition_of
+from streams.log.head import RootMemory
+from streams.log.port import LogCorrupt, LogError, LogIncomplete, RootReplaced, partition_of
 from streams.log.reading import EmbeddedReader, open_copy
 
 CHUNK = 1_024
@@ -37,15 +39,19 @@ async def verify(
     roots: Mapping[str, bytes] | None = None,
     progress: Progress | None = None,
     asked: Asked | None = None,
+    root: bytes | None = None,
 ) -> Audit:
     """Audit the embedded log in `directory` and change nothing there.
 
-    `roots` gives the root public key of each site; without it, `root.pub` is taken for the one site of the directory.
+    `roots` gives the root public key of each site; without it, `root` is that of the one site of the directory, and
+    without either `root.pub` there is believed, unless this account remembers another one.
     `asked` says whose word on checkpoints to hold the log against.
     """
     try:
         with open_copy(directory) as log:
-            return await verify_log(log, roots or await roots_of(log), progress, asked)
+            return await verify_log(log, roots or await roots_of(log, root), progress, asked)
+    except RootReplaced as error:
+        return Audit(Verdict.TAMPERED, findings=[Finding(0, "", 0, 0, "", "root_replaced", str(error))])
     except LogCorrupt as error:
         finding = _storage_finding(error)
         if not finding.topic:
@@ -64,7 +70,7 @@ async def verify_log(
     asked: Asked | None = None,
 ) -> Audit:
     """Audit an open log."""
-    audit = Audit()
+    audit = Audit(roots={site: key_id(key) for site, key in roots.items()})
     findings = [_storage_finding(error) for error in log.check()]
     tell = _Told(progress, sum(log.tip(topic, number).size for topic in log.topics for number in range(log.partitions)))
     with _collector_off():
@@ -116,18 +122,28 @@ class _Told:
             self._progress(self._done, self._total)
 
 
-async def roots_of(log: EmbeddedReader) -> dict[str, bytes]:
-    """The trust anchor of a data directory with one site, which is the one that its first record names."""
-    path = log.directory / _ROOT
-    try:
-        root = bytes.fromhex(path.read_text().strip())
-    except (OSError, ValueError):
-        raise LogError(f"{path} does not hold the root public key; restore it, everything is verified by it") from None
+async def roots_of(log: EmbeddedReader, root: bytes | None = None) -> dict[str, bytes]:
+    """The trust anchor of a data directory with one site, which is the one that its first record names.
+
+    Without `root`, it is what `root.pub` there says; `RootReplaced` if this account remembers another.
+    """
+    root = root or _root_beside(log)
     for partition in range(log.partitions):
         for stored in log.rows("governance", partition):
             key = stored.record.key
             return {key if isinstance(key, str) else "": root}
     return {"": root}
+
+
+def _root_beside(log: EmbeddedReader) -> bytes:
+    path = log.directory / _ROOT
+    try:
+        root = bytes.fromhex(path.read_text().strip())
+    except (OSError, ValueError):
+        raise LogError(f"{path} does not hold the root public key; restore it, everything is verified by it") from None
+    if doubt := RootMemory(log.directory).doubt(root):
+        raise RootReplaced(doubt)
+    return root
 
 
 def _chunks(rows: Iterator[Stored]) -> Iterator[list[Stored]]:

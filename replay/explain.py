@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from pydantic import Field
 
+from replay.hearing import refused_of_revoked
 from replay.proofs import Proof, proofs_of
 from replay.sentences import details, sentence
 from schemas import events as e
@@ -48,6 +49,7 @@ class Explanation(Words):
     job_id: str
     site: str
     lines: tuple[Line, ...]
+    passed_over: tuple[str, ...] = Field(description="what the stage in charge refused, its key being revoked")
 
     @property
     def holds(self) -> bool:
@@ -63,23 +65,31 @@ class Explanation(Words):
 async def explain(log: ReadableLog, roots: Mapping[str, bytes], job_id: str) -> Explanation | None:
     """The chain of a job; None if nobody declared it here."""
     chain = await chain_of(log, roots, job_id)
-    if chain is None:
-        return None
+    return None if chain is None else explanation_of(chain, job_id)
+
+
+def explanation_of(chain: "Chain", job_id: str) -> Explanation:
+    """The chain of a job in words, every signature checked."""
     events = [each.event for each in chain.events]
     statements = {
         each.statement.intent_digest: each.statement for each in events if isinstance(each, e.ApprovalRequested)
     }
     intents = {each.job_id: each for each in reversed(events) if isinstance(each, e.IntentDeclared)}
     lines = tuple(_line(each, proofs_of(each, chain.keys, statements, intents)) for each in chain.events)
-    return Explanation(job_id=job_id, site=chain.site, lines=lines)
+    passed_over = tuple(f"{_place(each)}: {reason}" for each, reason in chain.passed_over)
+    return Explanation(job_id=job_id, site=chain.site, lines=lines, passed_over=passed_over)
 
 
 class Chain(NamedTuple):
-    """The events that a job hangs on and consists of, each after its causes, and the keys of its site."""
+    """The events that a job hangs on and consists of, each after its causes, and the keys of its site.
+
+    What a key said after it was revoked is no event, if the journal of the stage in charge says so: it is passed over.
+    """
 
     site: str
     keys: Mapping[str, EnrolledKey]
     events: tuple[Admitted, ...]
+    passed_over: tuple[tuple[Admitted, str], ...] = ()
 
 
 async def chain_of(log: ReadableLog, roots: Mapping[str, bytes], job_id: str) -> Chain | None:
@@ -88,7 +98,11 @@ async def chain_of(log: ReadableLog, roots: Mapping[str, bytes], job_id: str) ->
         admission = Admission(root, site, topics=frozenset(), passes_over_revocations=True)
         found, background = await _gathered(log, admission, job_id)
         if any(isinstance(each.event, e.IntentDeclared) for each in found):
-            return Chain(site, admission.keys, tuple(_in_order([*found, *_needed(found, background)])))
+            chain = list(_in_order([*found, *_needed(found, background)]))
+            refused = await refused_of_revoked(chain, admission.keys, log, _neighbours(log, roots, site), site)
+            events = tuple(each for each in chain if _at(each) not in refused)
+            passed_over = tuple((each, refused[_at(each)]) for each in chain if _at(each) in refused)
+            return Chain(site, admission.keys, events, passed_over)
     return None
 
 
@@ -159,6 +173,12 @@ def _in_order(chain: list[Admitted]) -> Iterator[Admitted]:
                 heappush(ready, (by_name[following].time_us, places[following], following))
 
 
+def _neighbours(log: ReadableLog, roots: Mapping[str, bytes], site: str) -> dict[str, bytes]:
+    """The roots of the sites on the partition number of this one."""
+    partition = partition_of(site.encode(), log.partitions)
+    return {name: key for name, key in roots.items() if partition_of(name.encode(), log.partitions) == partition}
+
+
 def _line(each: Admitted, proofs: tuple[Proof, ...]) -> Line:
     stored, event = each.stored, each.event
     return Line(
@@ -176,6 +196,15 @@ def _line(each: Admitted, proofs: tuple[Proof, ...]) -> Line:
         causes=tuple(map(_name, each.causes)),
         name=_name(each.cause),
     )
+
+
+def _at(each: Admitted) -> tuple[str, int]:
+    return each.stored.topic, each.stored.offset
+
+
+def _place(each: Admitted) -> str:
+    kind = wire_name(type(each.event)).removeprefix("qpubus.")
+    return f"{each.stored.topic} partition {each.stored.partition} offset {each.stored.offset}: {kind} of {each.source}"
 
 
 def _name(cause: Cause) -> str:

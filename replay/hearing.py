@@ -1,10 +1,15 @@
-"""What a stage heard: its journal walked again, and which records it refused and why."""
+"""What a stage heard: its journal walked again, and which records it refused and why.
+
+A key that is revoked without word of what still counts counts as far as the journal of the stage in charge says.
+"""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from schemas.admission import Refused
+from replay.stages import STAGES
+from schemas.admission import Admitted, EnrolledKey, Refused
+from schemas.topics import REJECTS
 from streams.journal import JournalBroken, outputs_of, walk
 from streams.log.port import ReadableLog
 from streams.reader import Reader
@@ -37,3 +42,28 @@ async def hearing_of(
     except JournalBroken as error:
         return Hearing(read, refused, str(error))
     return Hearing(read, refused)
+
+
+async def refused_of_revoked(
+    events: Iterable[Admitted],
+    keys: Mapping[str, EnrolledKey],
+    log: ReadableLog,
+    roots: Mapping[str, bytes],
+    site: str,
+) -> dict[tuple[str, int], str]:
+    """By topic and offset, which of a site's events under keys revoked by now the stage in charge refused, and why.
+
+    `roots` gives the root public key of each site on the same partition number.
+    """
+    doubtful = [each.stored for each in events if keys[each.key_id].revoked]
+    roles = {REJECTS[stored.topic] for stored in doubtful if stored.topic in REJECTS}
+    refused: dict[tuple[str, int], str] = {}
+    for stage in STAGES:
+        if stage.role in roles:
+            hearing = await hearing_of(stage, log, doubtful[0].partition, roots, site)
+            refused |= {
+                (stored.topic, stored.offset): hearing.refused[stored.topic, stored.offset]
+                for stored in doubtful
+                if REJECTS.get(stored.topic) == stage.role and (stored.topic, stored.offset) in hearing.refused
+            }
+    return refused

@@ -31,6 +31,7 @@ class Proof(Words):
     by: str = Field(description="whose key it is; empty if it is not enrolled")
     holds: bool
     detail: str = ""
+    is_revoked: bool = Field(default=False, description="the key has been revoked since")
 
 
 Keys = Mapping[str, EnrolledKey]
@@ -46,7 +47,13 @@ def proofs_of(
 
     The seal of the batch was checked when the event was admitted.
     """
-    seal = Proof(kind="batch seal", key_id=admitted.key_id, by=admitted.source, holds=True)
+    seal = Proof(
+        kind="batch seal",
+        key_id=admitted.key_id,
+        by=admitted.source,
+        holds=True,
+        is_revoked=keys[admitted.key_id].revoked,
+    )
     return (seal, *_inside(admitted, keys, statements, intents))
 
 
@@ -136,4 +143,5 @@ def _approver(
 
 
 def _proof(kind: str, key_id: str, key: EnrolledKey | None, detail: str) -> Proof:
-    return Proof(kind=kind, key_id=key_id, by=key.source if key else "", holds=not detail, detail=detail)
+    by, is_revoked = (key.source, key.revoked) if key else ("", False)
+    return Proof(kind=kind, key_id=key_id, by=by, holds=not detail, detail=detail, is_revoked=is_revoked)

@@ -1,19 +1,24 @@
 """`replay rebuild`: states of stages and views made anew from the log alone, compared byte by byte with the saved ones.
 
-What was saved stands for a place on the log, so it is rebuilt up to that place. Nothing saved is evidence; one that
-differs can be removed, and is then made from the log.
+The log is audited first. Only a sound one is folded, and then fast, as nothing has to be verified twice. What was saved
+stands for a place on the log, so it is rebuilt up to that place. Nothing saved is evidence; one that differs can be
+removed, and is then made from the log.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from projections import runner, saving
+from projections import saving
+from projections.refold import refold
+from replay.audit import verify_log
 from replay.stages import STAGES
+from replay.verdict import Audit, Progress
 from schemas.admission import Stored
 from streams.course import Course
 from streams.journal import JournalBroken, decision_of, outputs_of, walk
-from streams.log.port import Bare, ReadableLog, partition_of
+from streams.log.port import Bare, LogCorrupt, Place, ReadableLog, partition_of
+from streams.log.reading import EmbeddedReader
 from streams.reader import Bookmark, Reader
 from streams.saves import SavedCourse, Whose, load
 from streams.stage import AnyStage, Heard
@@ -36,15 +41,31 @@ class Rebuilt(NamedTuple):
     detail: str = ""
 
 
-async def rebuild(log: ReadableLog, directory: Path, roots: Mapping[str, bytes]) -> list[Rebuilt]:
-    """Make every state and view of a data directory anew; nothing is written."""
+class NotSound(LogCorrupt):
+    """A log that is not sound, so nothing is made from it; `audit` says what was found."""
+
+    def __init__(self, audit: Audit) -> None:
+        super().__init__(f"the log is {audit.verdict.word}, so nothing is made from it: {audit.first_divergence}")
+        self.audit = audit
+
+
+async def rebuild(
+    log: EmbeddedReader, directory: Path, roots: Mapping[str, bytes], progress: Progress | None = None
+) -> list[Rebuilt]:
+    """Audit the log, then make every state and view of a data directory anew; nothing is written.
+
+    `NotSound` if the audit finds anything. `progress` is told of the audit.
+    """
+    audit = await verify_log(log, roots, progress)
+    if audit.findings:
+        raise NotSound(audit)
     rebuilt = []
     for partition in range(log.partitions):
         sites = {site: key for site, key in roots.items() if partition_of(site.encode(), log.partitions) == partition}
         if sites:
             for stage in STAGES:
                 rebuilt += await _states(stage, log, directory / STATES, partition, sites)
-            rebuilt += await _views(log, directory / VIEWS, partition, sites)
+            rebuilt += await _views(log, directory / VIEWS, partition, sites, audit.passed_over)
     return rebuilt
 
 
@@ -84,9 +105,11 @@ async def _state(
     return course.state
 
 
-async def _views(log: ReadableLog, folder: Path, partition: int, roots: Mapping[str, bytes]) -> list[Rebuilt]:
+async def _views(
+    log: ReadableLog, folder: Path, partition: int, roots: Mapping[str, bytes], refused: Collection[Place]
+) -> list[Rebuilt]:
     saved = saving.load(folder / f"partition-{partition}.json", roots)
-    views = await runner.rebuild(UpTo(log, saved.bookmark) if saved else log, partition, roots)
+    views = await refold(UpTo(log, saved.bookmark) if saved else log, partition, roots, refused)
     rebuilt = []
     for site, anew in views.items():
         before = saved.views[site].to_bytes() if saved else {}

@@ -35,6 +35,8 @@ SHIFT_MAX = 1e6
 """The shift of a number that is missing, or that moved although it has no error."""
 Place = tuple[int, int]
 """A circuit of a job: the number of its step and its place there."""
+Predicted = Mapping[Place, npt.NDArray[np.float64]]
+"""The chance of each outcome of each circuit."""
 Program = Callable[[Mapping[Place, Mapping[str, int]]], Awaitable[Sequence[Observable]]]
 """Gives a job's reported numbers from the counts of its circuits."""
 
@@ -139,6 +141,12 @@ def last_program_in(enclosure: Enclosure, job: StoredJob, artifacts: ArtifactSto
             ) from None
 
     return run
+
+
+def predicted(job: StoredJob, artifacts: ArtifactStore) -> Predicted:
+    """What each circuit of a job gives on the noise that its own snapshot measured, by step and place."""
+    compiled = _Compiled(artifacts)
+    return {(circuit.step, circuit.place): compiled.probabilities(circuit) for circuit in job.circuits()}
 
 
 class _Compiled:

@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 from replay.checkpoints import Checkpoints
 from replay.journals import Journals
-from schemas.said import Said
 from replay.verdict import Finding
 from schemas.admission import Admission, Admitted, Refused, Stored
 from schemas.envelope import Cause, Record
@@ -18,6 +17,7 @@ from schemas.events import (
     KeyEnrolled,
     KeyRevoked,
 )
+from schemas.said import Said
 from schemas.words import Event, wire_name
 
 _KEPT: frozenset[type[Event]] = frozenset(

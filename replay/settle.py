@@ -9,7 +9,7 @@ from replay.verdict import Audit, Finding, about
 from schemas.admission import Refused
 from schemas.reasons import Reason
 from schemas.topics import REJECTS
-from streams.log.port import ReadableLog
+from streams.log.port import Place, ReadableLog
 
 _LOST = frozenset({"sequence_gap", "cause_absent"})
 """Reasons that tell of records that are gone."""
@@ -33,6 +33,7 @@ async def settle(
     )
     audit.refused += refused
     audit.events += scan.sizes.total() - refused
+    audit.passed_over.update(Place(topic, partition, offset) for topic, offset in scan.refused)
     audit.signatures += scan.admission.signatures
     audit.jobs += len(scan.jobs)
     if scan.revocations:

@@ -107,6 +107,17 @@ REJECTS = {
 """Topic → the role that rejects its records on `deadletters`."""
 
 
+_OF_BYTES = frozenset(
+    (
+        "seal_broken", "seal_malformed", "key_unknown", "sequence_repeated", "sequence_malformed", "role_forbidden",
+        "source_forbidden", "site_foreign", "schema_unknown", "type_mismatch", "time_ahead", "time_malformed",
+        "causes_malformed", "inputs_malformed", "device_forbidden", "body_undecodable", "frame_malformed",
+        "value_oversized", "header_oversized",
+    )
+)  # fmt: skip
+"""Reasons for which no record can be rejected that holds."""
+
+
 class Unreadable(Exception):
     """The file is no bundle; the message says where."""
 
@@ -597,8 +608,13 @@ class Event:
         """How others name it as a cause."""
         return self.record.topic, self.key.source, self.sequence
 
+    def text(self, name: str) -> str:
+        """A field that is a text; empty where it is none."""
+        value = self.fields.get(name)
+        return value if isinstance(value, str) else ""
+
     def get(self, name: str, kind: Any) -> Any:
-        """A field of this type; a schema could leave it out."""
+        """A field of this type; `Wrong` if it is none, as a schema could say."""
         value = self.fields.get(name)
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is int):
             raise Wrong("body_undecodable", f"{self.type} has no {name} as it should be")
@@ -676,17 +692,13 @@ class Ledger:
         digest = sha256(b"\x00" + statement)
         self._check_seal(seal, digest, key)
         sequence = self._count(record, key)
-        event = Event(
-            record,
-            texts["type"].removeprefix("qpubus."),
-            schema.read(record.value[5:]),
-            digest.hex(),
-            key,
-            sequence,
-            time_us_of(texts["time"]),
-            causes_of(texts["causes"]),
-        )
-        self._check_author(event)
+        time_us, causes = self._check_header(record, key)
+        name = texts["type"].removeprefix("qpubus.")
+        if key.role not in WRITERS[topic].get(name, "").split():
+            raise Wrong("role_forbidden", f"role {key.role} may not write {name[:64]} to {topic}")
+        event = Event(record, name, schema.read(record.value[5:]), digest.hex(), key, sequence, time_us, causes)
+        if key.devices and event.fields.get("device", "") not in [*key.devices, ""]:
+            raise Wrong("device_forbidden", f"the key {key.key_id} may not speak for this device")
         if topic == "governance":
             self._govern(event, schema)
         return event
@@ -700,6 +712,8 @@ class Ledger:
         schema = self.schema_of(record)
         if schema is None and not self.schemas and record.topic == "governance" and record.value[:5] == b"\0\0\0\0\1":
             return _first_schema(record.value[5:])
+        if len(record.value) < 5 or record.value[0] != 0:
+            raise Wrong("frame_malformed", "the value does not begin with 00 and a schema id")
         if schema is None:
             raise Wrong("schema_unknown", "no such schema is published")
         return schema
@@ -741,17 +755,15 @@ class Ledger:
         self._sequences[author] = sequence
         return sequence
 
-    def _check_author(self, event: Event) -> None:
-        record, key = event.record, event.key
-        if key.role not in WRITERS[record.topic].get(event.type, "").split():
-            raise Wrong("role_forbidden", f"role {key.role} may not write {event.type[:64]} to {record.topic}")
-        if event.time_us > record.append_time_us + SKEW_US_MAX:
+    def _check_header(self, record: Record, key: Key) -> tuple[int, list[tuple[str, str, int, str]]]:
+        """Time and causes of a record."""
+        time_us = time_us_of(record.texts["time"])
+        if time_us > record.append_time_us + SKEW_US_MAX:
             raise Wrong("time_ahead", "dated long after the log took it in")
-        inputs = record.texts["inputs"]
+        causes, inputs = causes_of(record.texts["causes"]), record.texts["inputs"]
         if bool(inputs) != (key.role in _STAGES) or (inputs and not _DECIDED.match(inputs)):
             raise Wrong("inputs_malformed", "a stage, and nobody else, says what it had read")
-        if key.devices and event.fields.get("device", "") not in [*key.devices, ""]:
-            raise Wrong("device_forbidden", f"the key {key.key_id} may not speak for this device")
+        return time_us, causes
 
     def _govern(self, event: Event, schema: Schema) -> None:
         match event.type:
@@ -1204,18 +1216,30 @@ class _Verification:
         """Records that do not hold are no finding where the stage in charge has rejected them for the same reason."""
         rejections = {}
         for event in self._all("EventRejected"):
-            place = event.fields.get("topic"), event.fields.get("offset")
-            if event.fields.get("partition") == self.bundle.partition and REJECTS.get(str(place[0])) == event.key.role:
-                rejections[place] = event
+            topic, offset = event.text("topic"), event.fields.get("offset")
+            is_here = event.fields.get("partition") == self.bundle.partition and isinstance(offset, int)
+            if is_here and REJECTS.get(topic) == event.key.role:
+                rejections[topic, offset] = event
         for place, (record, wrong) in self._failed.items():
             rejection = rejections.get(place)
             said = (rejection.fields.get("reason"), rejection.fields.get("digest")) if rejection else None
             if said not in [(wrong.reason, digest.hex()) for digest in self._digests(record)]:
                 self._find(0, _at(place), wrong.reason, str(wrong))
-        if excused := len(self._failed) - len(self.report.findings):
-            self.report.notes.append(f"{max(excused, 0)} records were rejected on the log and are not believed")
-        rejected = {event.record.place for event in self.events} & rejections.keys()
-        self.events = [event for event in self.events if event.record.place not in rejected]
+        if excused := len(self._failed) - sum(finding.rank == 0 for finding in self.report.findings):
+            self.report.notes.append(f"{excused} records were rejected on the log and are not believed")
+        self.events = [event for event in self.events if not self._is_dropped(event, rejections)]
+
+    def _is_dropped(self, event: Event, rejections: Mapping[Any, Event]) -> bool:
+        """Whether a record that holds was rejected for a reason that only the order of reading can give.
+
+        A stage may also reject what it believes, by its own rules: that changes nothing here.
+        """
+        rejection = rejections.get(event.record.place)
+        reason = rejection.text("reason") if rejection else ""
+        by_order = reason in {"cause_absent", "sequence_gap"}
+        if rejection and reason in _OF_BYTES:
+            self._find(1, _of(rejection), "rejection_unfounded", f"it rejects {_of(event)}, which holds")
+        return by_order or (reason == "key_revoked" and event.key.revoked and event.key.counts_to is None)
 
     def _digests(self, record: Record) -> list[bytes]:
         """The names that a record may have: by its statement, where its schema is published, or by its bytes."""
@@ -1287,13 +1311,13 @@ class _Verification:
             try:
                 before = self._index(record, head, before)
             except Wrong as wrong:
-                self._find(1, _at(record.place), wrong.reason, str(wrong))
+                self._find(2, _at(record.place), wrong.reason, str(wrong))
                 continue
             proven += 1
         self.report.proven += proven
         if head and topic == "governance" and proven < head.size:
             what = f"{head.size - proven} records of governance are not there as sealed: one may revoke a key"
-            self._find(1, "governance", "governance_incomplete", what, is_missing=True)
+            self._find(2, "governance", "governance_incomplete", what, is_missing=True)
 
     def _index(self, record: Record, head: Head | None, before: int) -> int:
         """Where a record stands in the sealed tree, which must be behind the one before."""
@@ -1328,7 +1352,7 @@ class _Verification:
     def _open_events(self) -> None:
         keys = self.ledger.keys
         answered = {cause[:3] for event in self._all("IntentRefused", "ApprovalRejected") for cause in event.causes}
-        declared = {event.fields.get("job_id"): event for event in self._all("IntentDeclared")}
+        declared = {event.text("job_id"): event for event in self._all("IntentDeclared")}
         asked = self._all("ApprovalRequested")
         for event in self.events:
             try:
@@ -1345,10 +1369,10 @@ class _Verification:
                     case "ApprovalGranted" | "ApprovalDenied":
                         self.report.signatures += 1
                         check_answer(event, asked, keys)
-                    case "TraceSealed" if event.fields.get("job_id") in declared:
-                        check_trace(event, declared[event.fields["job_id"]])
+                    case "TraceSealed" if event.text("job_id") in declared:
+                        check_trace(event, declared[event.text("job_id")])
                     case "IntentAdmitted":
-                        self._check_admission(event, declared.get(event.fields.get("job_id")))
+                        self._check_admission(event, declared.get(event.text("job_id")))
                     case _:
                         pass
             except Wrong as wrong:
@@ -1367,9 +1391,9 @@ class _Verification:
 
     def _check_completeness(self) -> None:
         job = self.bundle.job
-        if not any(event.fields.get("job_id") == job for event in self._all("IntentDeclared")):
+        if not any(event.text("job_id") == job for event in self._all("IntentDeclared")):
             self._find(1, "the bundle", "intent_absent", f"nobody declares the job {job[:80]}", is_missing=True)
-        planned = {event.get("step", int) for event in self._job("StepPlanned", "step")}
+        planned = {event.fields["step"] for event in self._job("StepPlanned", "step")}
         if planned and len(planned) <= max(planned):
             self._find(
                 1, "the bundle", "step_absent", "a step between the first and the last is missing", is_missing=True
@@ -1385,9 +1409,7 @@ class _Verification:
     def _job(self, type_: str, *numbers: str) -> Iterator[Event]:
         """The job's events of a type, if they have these numbers."""
         for event in self._all(type_):
-            if event.fields.get("job_id") == self.bundle.job and all(
-                isinstance(event.fields.get(name), int) for name in numbers
-            ):
+            if event.text("job_id") == self.bundle.job and all(type(event.fields.get(name)) is int for name in numbers):
                 yield event
 
     def _check_artifacts(self) -> None:
@@ -1417,7 +1439,7 @@ class _Verification:
         known = {event.digest for event in self.events} | self.bundle.artifacts.keys()
         for each in dependencies if isinstance(dependencies, list) else [None]:
             digest = each.get("digest") if isinstance(each, dict) else None
-            if not isinstance(digest, dict) or digest.keys() != {"sha256"} or digest["sha256"] not in known:
+            if not isinstance(digest, dict) or digest.keys() != {"sha256"} or str(digest["sha256"]) not in known:
                 self._find(2, "the provenance", "dependency_unknown", f"{str(each)[:120]} is nothing of this bundle")
 
     def _signed_statement(self) -> dict[str, Any]:
@@ -1446,15 +1468,15 @@ class _Verification:
                 "_type": "https://in-toto.io/Statement/v1",
                 "predicateType": "https://slsa.dev/provenance/v1",
                 "predicate": dict(predicate),
-                "subject": [{"digest": {"sha256": subject}}],
+                "subject": [{"digest": {"sha256": str(subject)}}],
             } if subject in self._ends():
                 return predicate
         raise Wrong("statement_invalid", "it is no SLSA provenance of this job's end")
 
-    def _ends(self) -> set[Any]:
+    def _ends(self) -> set[str]:
         """What may be the outcome of the job: the digest of its result, or of any of its events."""
-        results = {event.fields.get("result_digest") for event in self._job("ResultRecorded")}
-        own = {event.digest for event in self.events if event.fields.get("job_id") == self.bundle.job}
+        results = {event.text("result_digest") for event in self._job("ResultRecorded")}
+        own = {event.digest for event in self.events if event.text("job_id") == self.bundle.job}
         return results | own
 
 
@@ -1492,7 +1514,7 @@ _TOLD: Mapping[str, str] = {
 
 def story(job: str, events: Iterable[Event]) -> Iterator[str]:
     """The job in a few lines, by signed time, each event after its causes."""
-    for event in in_order([event for event in events if event.fields.get("job_id") == job]):
+    for event in in_order([event for event in events if event.text("job_id") == job]):
         template = _TOLD.get(event.type)
         if template:
             with suppress(KeyError, ValueError, TypeError, AttributeError, IndexError):
@@ -1563,12 +1585,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     parser = _Arguments("qpubus-verify", description="Verify a bundle, trusting a root key and nothing else.")
     parser.add_argument("bundle", metavar="BUNDLE", help="a file that `qpubus audit bundle` wrote")
-    parser.add_argument("--root", metavar="FILE", help="the site's root.pub, from whom you trust")
+    parser.add_argument(
+        "--root", metavar="HEX|FILE", help="the site's root public key or root.pub, from whom you trust"
+    )
     parser.add_argument("--witness", metavar="FILE", help="a C2SP tlog-policy: whose cosignatures are enough")
     parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
     given = parser.parse_args(arguments)
     try:
-        root = bytes.fromhex(_read(given.root, 1_024).decode().strip()) if given.root else None
+        root = _read_root(given.root) if given.root else None
         policy = read_policy(_read(given.witness, 1 << 20).decode()) if given.witness else None
     except (OSError, ValueError, Unreadable) as error:
         parser.error(f"{given.root or given.witness}: {error}")
@@ -1581,6 +1605,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         show(report, root is not None)
     return report.verdict
+
+
+def _read_root(text: str) -> bytes:
+    root = bytes.fromhex(text if _HEX.match(text) else _read(text, 1_024).decode().strip())
+    if public_key(root) is None:
+        raise Unreadable("this is no public key that anyone should trust")
+    return root
 
 
 def _read(path: str, limit: int) -> bytes:

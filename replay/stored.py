@@ -23,6 +23,10 @@ class JobUnreproducible(Exception):
     """A job cannot be run again from what is stored; the message says what is missing."""
 
 
+class JobUnknown(JobUnreproducible):
+    """Nobody declared this job."""
+
+
 @dataclass(frozen=True)
 class StoredCircuit:
     """A circuit of a quantum step as it ran: digests of its snapshot and compiled text, counts of its chunks."""
@@ -91,7 +95,7 @@ class StoredJob:
 
 
 def stored_job(job_id: str, events: Iterable[Heard]) -> StoredJob:
-    """The job of this id; `JobUnreproducible` if it was never declared."""
+    """The job of this id; `JobUnknown` if it was never declared."""
     job: StoredJob | None = None
     for heard in events:
         if getattr(heard.event, "job_id", None) != job_id:
@@ -101,5 +105,5 @@ def stored_job(job_id: str, events: Iterable[Heard]) -> StoredJob:
         elif isinstance(heard.event, IntentDeclared):
             job = StoredJob(heard.event.manifest)
     if job is None:
-        raise JobUnreproducible(f"no job {job_id} is on the log; list them with: qpubus jobs")
+        raise JobUnknown(f"no job {job_id} is on the log; list them with: qpubus jobs")
     return job

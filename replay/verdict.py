@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from schemas.admission import Stored
 from schemas.envelope import Record
+from streams.log.port import Place
 
 Progress = Callable[[int, int], None]
 """Is told how much has been done, and of how much."""
@@ -68,6 +69,10 @@ class Audit:
     uncovered: list[str] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    passed_over: set[Place] = field(default_factory=set)
+    """The places of records that are refused; whoever folds the log after its audit leaves them out."""
+    roots: dict[str, str] = field(default_factory=dict)
+    """For each site, the id of the root key by which all was verified."""
 
     @property
     def first_divergence(self) -> Finding | None:
@@ -77,7 +82,9 @@ class Audit:
     def conclude(self, findings: list[Finding], order: tuple[str, ...]) -> None:
         """Sort findings by what follows from what and by place, and let the verdict follow from them."""
         places = {topic: number for number, topic in enumerate(order)}
-        by_place = {(each.topic, each.partition, each.offset): each for each in reversed(findings)}
+        by_place: dict[tuple[str, int, int], Finding] = {}
+        for each in sorted(findings, key=lambda each: each.rank):
+            by_place.setdefault((each.topic, each.partition, each.offset), each)
         self.findings = sorted(
             by_place.values(),
             key=lambda each: (each.rank, places.get(each.topic, -1), each.partition, each.offset),

@@ -20,8 +20,6 @@ _MARK_BYTES = 8
 _SCHEMAS_KEPT = 1_024
 _STEPPED_OVER = frozenset({"string", "long"})
 _LONG_BYTES_MAX = 10
-VALUE_BYTES_MAX = 1 << 20
-"""The largest value that is read. Every item of our arrays and maps has at least one byte, so this caps counts too."""
 
 
 class Undecodable(ValueError):

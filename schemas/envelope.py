@@ -50,6 +50,8 @@ SPECVERSION = b"1.0"
 CONTENT_TYPE = b"application/vnd.confluent.avro"
 HEADER_BYTES_MAX = 16_384
 """The most that a record's statement, which holds all header texts, and its seal may have together."""
+VALUE_BYTES_MAX = 1 << 20
+"""The largest value that is read. Every item of our arrays and maps has at least one byte, so this caps counts too."""
 CAUSES_MAX = 64
 INPUT_RUNS_MAX = 256
 

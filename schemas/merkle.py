@@ -79,16 +79,18 @@ class Frontier:
         self.hashes = list(hashes)
 
     def extend(self, leaves: Iterable[bytes]) -> None:
-        """Grow by leaf hashes."""
-        hashes, size = self.hashes, self.size
-        for leaf in leaves:
-            hash_, full = leaf, size
-            while full & 1:
-                hash_ = sha256(b"\x01" + hashes.pop() + hash_).digest()
-                full >>= 1
-            hashes.append(hash_)
-            size += 1
-        self.size = size
+        """Grow by leaf hashes, level by level: what has a sibling is joined, what has none is a full subtree."""
+        row, level = list(leaves), 0
+        self.size, size = self.size + len(row), self.size
+        alone: list[bytes] = []
+        while row or size >> level:
+            if size >> level & 1:
+                row.insert(0, self.hashes.pop())
+            if len(row) & 1:
+                alone.append(row.pop())
+            row = [sha256(b"\x01" + row[at] + row[at + 1]).digest() for at in range(0, len(row), 2)]
+            level += 1
+        self.hashes = alone[::-1]
 
     def root(self) -> bytes:
         """The root of the tree as it stands."""

@@ -8,8 +8,17 @@ from typing import NamedTuple
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from schemas.codec import FRAME_BYTES, VALUE_BYTES_MAX, Schema, frame, unframe
-from schemas.envelope import HEADER_BYTES_MAX, EnvelopeInvalid, Record, Stray, digest_of, statement, why_stray
+from schemas.codec import FRAME_BYTES, Schema, frame, unframe
+from schemas.envelope import (
+    HEADER_BYTES_MAX,
+    VALUE_BYTES_MAX,
+    EnvelopeInvalid,
+    Record,
+    Stray,
+    digest_of,
+    statement,
+    why_stray,
+)
 from schemas.merkle import leaf_hash, root_from_path, tree_levels
 from schemas.seal import PREFIX_BYTES, Seal, batch_begun, batch_message, batch_seals, seal_of
 

@@ -73,6 +73,7 @@ class Reason(StrEnum):
     NO_DEVICE = "no_device", "No device may run the job."
     CIRCUIT_NOT_APPROVED = "circuit_not_approved", "A program asked for a circuit or parameter that was not declared."
     SHOTS_OVER_CEILING = "shots_over_ceiling", "The job would need more shots than it was admitted with."
+    PROPOSAL_OVERSIZED = "proposal_oversized", "A program asked for more circuits than one step can have."
     OUTPUT_MISSING = "output_missing", "A program ended without naming its output."
     STEP_FAILED = "step_failed", "A step could not be run to its end."
     STEP_SILENT = "step_silent", "Nothing was heard of the job for too long."

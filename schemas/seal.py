@@ -31,6 +31,8 @@ _PLACE = struct.Struct(">II").pack
 _SIZE_AT = PREFIX_BYTES + 4
 _FIXED_BYTES = PREFIX_BYTES + 8
 _PATH_BYTES_MAX = 32 * 12
+SEAL_BYTES_MAX = _FIXED_BYTES + _PATH_BYTES_MAX
+"""The longest seal: that of an event in a batch of `BATCH_MAX`."""
 
 
 class Seal(NamedTuple):

@@ -38,7 +38,6 @@ def number_path(number: int) -> str:
     return "/".join(reversed(groups))
 
 
-
 def edge_tiles(size: int) -> Iterator[Tile]:
     """The partial tiles at the right edge of a tree, lowest level first: with them a tree can be grown on."""
     level = 0

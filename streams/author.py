@@ -7,8 +7,20 @@ from typing import NamedTuple
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from schemas.codec import Schema, encode, frame
-from schemas.envelope import Cause, Inputs, Record, causes_text, digest_of, inputs_text, statement, time_text
-from schemas.seal import seal_batch
+from schemas.envelope import (
+    CAUSES_MAX,
+    HEADER_BYTES_MAX,
+    VALUE_BYTES_MAX,
+    Cause,
+    Inputs,
+    Record,
+    causes_text,
+    digest_of,
+    inputs_text,
+    statement,
+    time_text,
+)
+from schemas.seal import BATCH_MAX, SEAL_BYTES_MAX, seal_batch
 from schemas.words import Event, wire_name
 
 _new = tuple.__new__
@@ -26,6 +38,15 @@ class Draft(NamedTuple):
     traceparent: str = ""
     inputs: Inputs | None = None
     id: str = ""
+
+
+class EventOversized(ValueError):
+    """An event that every reader would refuse for its size, so it is not written; `draft` is the one."""
+
+    def __init__(self, draft: Draft, what: str, size: int, most: int) -> None:
+        name = wire_name(type(draft.event))
+        super().__init__(f"{name} of {draft.subject or draft.topic}: {what} {size}, readers take {most} at most")
+        self.draft = draft
 
 
 class Written(NamedTuple):
@@ -59,12 +80,12 @@ class Scribe:
     def write(self, draft: Draft, body: bytes | None = None) -> Written:
         """The record of a draft; uses up the next number of its topic. `KeyError` if its schema is not published.
 
-        `body` is the event's Avro body, where it is encoded already.
+        `EventOversized` if no reader would take it; like any error it leaves the count as it was. `body` is the event's
+        Avro body, where it is encoded already.
         """
         topic, event, subject, time_us, causes, traceparent, inputs, chosen_id = draft
         schema = self._schema(type(event))
         sequence = self.sequences.get(topic, 0) + 1
-        self.sequences[topic] = sequence
         if body is None:
             body = encode(event)
         source, site = self.source, self.site
@@ -79,8 +100,17 @@ class Scribe:
             str(sequence),
             inputs_text(inputs) if inputs else "",
         )
-        record = _new(Record, (topic, site, frame(schema.schema_id, body), *texts, b""))
-        return _new(Written, (record, digest_of(statement(record, schema.digest, sha256(body).hexdigest()))))
+        value = frame(schema.schema_id, body)
+        record = _new(Record, (topic, site, value, *texts, b""))
+        stated = statement(record, schema.digest, sha256(body).hexdigest())
+        if len(value) > VALUE_BYTES_MAX:
+            raise EventOversized(draft, "the bytes of its value are", len(value), VALUE_BYTES_MAX)
+        if len(stated) + SEAL_BYTES_MAX > HEADER_BYTES_MAX:
+            raise EventOversized(draft, "the bytes of its headers are", len(stated) + SEAL_BYTES_MAX, HEADER_BYTES_MAX)
+        if len(causes) > CAUSES_MAX:
+            raise EventOversized(draft, "its causes are", len(causes), CAUSES_MAX)
+        self.sequences[topic] = sequence
+        return _new(Written, (record, digest_of(stated)))
 
     def _schema(self, event_type: type[Event]) -> Schema:
         schema = self._by_type.get(event_type)
@@ -90,11 +120,16 @@ class Scribe:
 
 
 def seal_all(written: Sequence[Written], key: Ed25519PrivateKey) -> list[Record]:
-    """Seal what one scribe wrote, one batch a topic; topics in order of first occurrence, records in theirs."""
+    """Seal what one scribe wrote; topics in order of first occurrence, records in theirs.
+
+    A topic's records are one batch, or several where they are more than a batch can have.
+    """
     batches: dict[str, list[Written]] = {}
     for each in written:
         batches.setdefault(each.record.topic, []).append(each)
     sealed = []
-    for batch in batches.values():
-        sealed += seal_batch([each.record for each in batch], [each.digest for each in batch], key)
+    for written_there in batches.values():
+        for begin in range(0, len(written_there), BATCH_MAX):
+            batch = written_there[begin : begin + BATCH_MAX]
+            sealed += seal_batch([each.record for each in batch], [each.digest for each in batch], key)
     return sealed

@@ -44,8 +44,9 @@ from schemas.events import (
     StepPlanned,
     StepStarted,
 )
-from streams.author import Draft
+from streams.author import Draft, EventOversized
 from streams.log.port import Log
+from streams.pricing import price_of
 from streams.stage import Heard
 
 STATUS_EVERY_US = 600_000_000
@@ -77,7 +78,7 @@ class DeviceAgent(Party):
         self._artifacts = artifacts
         self._slots = Slots(hardware, membership.key)
         self._waits = waits
-        self._price: DevicePrice | None = None
+        self._price_lists: list[tuple[int, PriceListPublished]] = []
         self._age_us_max = CALIBRATION_AGE_US_MAX
         self._snapshots: dict[str, Snapshot] = {}
         self._latest: tuple[DeviceSnapshotTaken, Heard] | None = None
@@ -99,14 +100,14 @@ class DeviceAgent(Party):
             self._hear_own(heard)
             return
         match heard.event:
-            case PriceListPublished(devices=devices):
-                self._price = next((price for price in devices if price.device == self.device), None)
+            case PriceListPublished() as prices:
+                self._price_lists.append((heard.time_us, prices))
             case PolicyPublished(max_snapshot_age_us=age_us):
                 self._age_us_max = min(CALIBRATION_AGE_US_MAX, age_us // 2)
             case IntentDeclared(job_id=job_id, manifest=manifest):
                 self._jobs.setdefault(job_id, KnownJob(manifest, heard.digest))
             case IntentAdmitted(job_id=job_id, devices=devices) as admitted if job_id in self._jobs:
-                self._jobs[job_id].admitted = admitted
+                self._jobs[job_id].admitted, self._jobs[job_id].admitted_us = admitted, heard.time_us
                 if self.device in devices:
                     self._admissions[job_id] = heard
             case ReservationRequested(device=self.device, reservation_id=reservation_id) as request:
@@ -178,11 +179,25 @@ class DeviceAgent(Party):
         ]
         self._release_slots()
         dues = self._dues()
-        for run in self._runs.values():
-            drafts += self._advance(run)
-        if drafts:
-            await self.say(*drafts)
-        return bool(drafts) or self._dues() != dues
+        advances = {place: self._advance(run) for place, run in self._runs.items()}
+        said = await self._say_all(drafts, advances)
+        return said or self._dues() != dues
+
+    async def _say_all(self, drafts: list[Draft], advances: dict[tuple[str, int], list[Draft]]) -> bool:
+        """Say all at once; a step of which something is too large to be told ends there. True if anything was said."""
+        while True:
+            every = [*drafts, *(each for advance in advances.values() for each in advance)]
+            try:
+                await self.say(*every)
+            except EventOversized as error:
+                place = next((place for place, advance in advances.items() if error.draft in advance), None)
+                if place is None:
+                    raise
+                run = self._runs[place]
+                failed = run.failed("output_oversized", str(error))
+                advances[place] = [draft(failed, self.clock.now_us(), *run.ending())]
+            else:
+                return bool(every)
 
     def next_due_us(self) -> int | None:
         """When a chunk ends, an unused slot expires or (on the wall) the snapshot is too old."""
@@ -248,7 +263,7 @@ class DeviceAgent(Party):
                 job, snapshot = self._jobs[job_id], self._snapshot(taken.snapshot_digest)
                 queue = self._hardware.queue(now_us)
                 wait_us = self._hardware.ledger.first_free_start_us(1, now_us + queue.wait_us, now_us) - now_us
-                circumstances = Circumstances(self._price, queue.jobs_ahead, wait_us)
+                circumstances = Circumstances(self._price_of(job), queue.jobs_ahead, wait_us)
                 offered = offer(job.manifest, job.intent_digest, snapshot, circumstances)
                 drafts.append(draft(offered, now_us, heard, snapshot_heard))
         return drafts
@@ -295,7 +310,8 @@ class DeviceAgent(Party):
         if job is None or job.admitted is None or job.offered is None:
             raise StepRefused("intent_not_admitted", "the job was not admitted to this device")
         snapshot = self._snapshot(job.offered.snapshot_digest)
-        shots_max = min(snapshot.shots_max, self._price.shots_max) if self._price else snapshot.shots_max
+        price = self._price_of(job)
+        shots_max = min(snapshot.shots_max, price.shots_max) if price else snapshot.shots_max
         return run.compile(job.manifest, snapshot, shots_max)
 
     def _start(self, run: Run, prepared: Prepared) -> list[Draft]:
@@ -316,12 +332,18 @@ class DeviceAgent(Party):
         if record is None:
             if run.cancelled is not None:
                 return [draft(run.cancelled_event(), now_us, run.cancelled[1], *run.ending())]
-            self._jobs[run.planned.job_id].check_ceilings(chunk.shots, prepared.duration_us(chunk), self._price)
+            job = self._jobs[run.planned.job_id]
+            job.check_ceilings(chunk.shots, prepared.duration_us(chunk), self._price_of(job))
             record = self._hardware.run(order, prepared.circuits[chunk.circuit], prepared.snapshot, now_us)
         if self._waits and record.ended_us > now_us:
             run.due_us = record.ended_us
             return []
         return [draft(run.measure(chunk, record), now_us, *run.because())]
+
+    def _price_of(self, job: KnownJob) -> DevicePrice | None:
+        """What this device costs a job: by the prices of when it was admitted, whatever is published later."""
+        then = [(time_us, place) for place, (time_us, _) in enumerate(self._price_lists) if time_us <= job.admitted_us]
+        return price_of(self._price_lists[max(then)[1]][1], self.device) if then else None
 
     def _snapshot(self, digest: str) -> Snapshot:
         if digest not in self._snapshots:

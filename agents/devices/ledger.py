@@ -7,7 +7,7 @@ leaves either a whole chunk or none. No clock is read here; all times are given,
 
 import hashlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -219,11 +219,10 @@ class DeviceLedger:
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         self._connection.execute("BEGIN IMMEDIATE")
-        try:
+        with ExitStack() as otherwise:
+            otherwise.callback(self._connection.execute, "ROLLBACK")
             yield
-        except BaseException:
-            self._connection.execute("ROLLBACK")
-            raise
+            otherwise.pop_all()
         self._connection.execute("COMMIT")
 
 

@@ -38,6 +38,7 @@ class KnownJob:
     manifest: Manifest
     intent_digest: str
     admitted: IntentAdmitted | None = None
+    admitted_us: int = 0
     offered: PlacementOffered | None = None
     shots: int = 0
     chunks: int = 0
@@ -124,8 +125,16 @@ class Run:
         return [*self.because(), *self.measured[-1:]]
 
     def compile(self, manifest: Manifest, snapshot: Snapshot, shots_max: int) -> Prepared:
-        """Check the step against the manifest and compile it; `StepRefused` if it is not what was approved."""
+        """Check the step against the manifest and compile it; `StepRefused` if it is not what was approved.
+
+        Compiled again after a restart, a step must come out as it was said to have begun: its shots go on.
+        """
         circuits = compile_approved(self.planned.circuits, manifest, snapshot)
+        begun = self.started.event if self.started else None
+        if isinstance(begun, StepStarted) and begun.compiled_digests != tuple(each.digest for each in circuits):
+            raise StepRefused(
+                "compiled_otherwise", "compiled again, a circuit differs from the one that the step began with"
+            )
         chunks = plan_chunks([asked.shots for asked in self.planned.circuits], shots_max)
         self.prepared = Prepared(snapshot, circuits, chunks)
         return self.prepared

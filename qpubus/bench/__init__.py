@@ -13,6 +13,7 @@ MODULES = {
     "audit.verify": "audit_verify",
     "projection.rebuild": "projection_rebuild",
     "sealer.overhead": "sealer_overhead",
+    "bundle.export": "bundle_export",
     "demo.wall": "main_job",
     "demo.memory": "main_job",
 }

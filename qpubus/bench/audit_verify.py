@@ -19,6 +19,9 @@ from typing import Any
 import orjson
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from agents.clock import VirtualClock
+from agents.party import Membership
+from agents.sealer import Sealer
 from qpubus.bench.history import EPOCH_US, SITE
 from qpubus.bench.story import AGENT, APPROVER, CHUNK_SHOTS, DEVICES
 from qpubus.founding import default_policy, found_site, members
@@ -108,8 +111,12 @@ async def _write(directory: Path, size: int) -> int:
         )  # fmt: skip
         (directory / "root.pub").write_text(raw_public_key(keys[ROOT_SOURCE]).hex())
         founded = (await log.ends(0))["governance"]
+        member = Membership("sealer:main", SITE, keys["sealer:main"], raw_public_key(keys[ROOT_SOURCE]))
+        sealer = Sealer(member, log, VirtualClock(EPOCH_US))
         for batches in _batches(size, founded):
             await log.append([record for source, batch in batches for record in seal_all(batch, keys[source])])
+            await sealer.step()
+        await sealer.finish()
         return sum((await log.ends(0)).values())
     finally:
         await log.close()

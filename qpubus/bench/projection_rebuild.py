@@ -1,6 +1,6 @@
-"""How fast all views are rebuilt from a verified log, against the bare Avro decode loop over the same bodies.
+"""How fast `replay rebuild` folds all views from a log it has audited, against the bare Avro decode loop.
 
-Verification is done apart and not timed: it must believe every record, and its views must be those of the fast way.
+The audit is not timed. The views must be those of the bus, which verifies each record as it folds it.
 Both loops run in turn without garbage collection; each rate is the median of its rounds.
 """
 
@@ -19,6 +19,8 @@ import orjson
 from projections.refold import refold
 from projections.runner import Runner
 from qpubus.bench.history import EPOCH_US, JOB_US, SITE, Historian
+from replay.audit import verify_log
+from replay.verdict import Audit
 from schemas.codec import FRAME_BYTES, own_schemas
 from streams.log.embedded import EmbeddedLog, create
 
@@ -40,22 +42,23 @@ async def _measured() -> list[dict[str, Any]]:
             await historian.found()
             for number in range(JOBS):
                 await historian.tell(number)
-            await _check(log, historian)
-            return [await _figure(log)]
+            audit = await verify_log(log, historian.roots)
+            await _check(log, historian, audit)
+            return [await _figure(log, audit)]
         finally:
             await log.close()
 
 
-async def _check(log: EmbeddedLog, historian: Historian) -> None:
+async def _check(log: EmbeddedLog, historian: Historian, audit: Audit) -> None:
     runner = Runner(log, 0, historian.roots)
     while await runner.step():
         pass
-    views = await refold(log, 0, [SITE])
-    if runner.refused or runner.views[SITE].to_bytes() != views[SITE].to_bytes():
-        raise RuntimeError(f"views folded without verification are not those of the log; refused: {runner.refused}")
+    views = await refold(log, 0, [SITE], audit.passed_over)
+    if audit.findings or runner.refused or runner.views[SITE].to_bytes() != views[SITE].to_bytes():
+        raise RuntimeError(f"the views are not those of the bus; {audit.findings[:1]}, refused: {runner.refused}")
 
 
-async def _figure(log: EmbeddedLog) -> dict[str, Any]:
+async def _figure(log: EmbeddedLog, audit: Audit) -> dict[str, Any]:
     parsed = {
         schema.schema_id.to_bytes(4, "big"): fastavro.parse_schema(orjson.loads(schema.text))
         for schema in own_schemas()
@@ -75,7 +78,7 @@ async def _figure(log: EmbeddedLog) -> dict[str, Any]:
                 fastavro.schemaless_reader(io.BytesIO(body), schema, None)
             reference.append(len(bodies) / (time.perf_counter() - began))
             began = time.perf_counter()
-            await refold(log, 0, [SITE])
+            await refold(log, 0, [SITE], audit.passed_over)
             ours.append(len(bodies) / (time.perf_counter() - began))
     finally:
         gc.enable()

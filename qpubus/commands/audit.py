@@ -3,32 +3,34 @@
 import asyncio
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
-from qpubus import show
+from qpubus import explain_page, show
 from qpubus.bars import Counted, counted
 from qpubus.commands.bundle import bundle
 from qpubus.commands.exports import export, report
-from qpubus.commands.options import DEFAULT_DATA, Data, JobId, Json
+from qpubus.commands.options import DEFAULT_DATA, Data, JobId, Json, Root, Roots, roots_text, trusted_root
 from qpubus.commands.publication import WitnessFiles, asked_for, logs, tiles
+from qpubus.commands.reproduce import reproduce
 from qpubus.problem import EXIT_REFUSED
 from qpubus.reading import unknown_job
 from replay.audit import roots_of, verify
-from replay.explain import Explanation, Line
-from replay.explain import explain as explain_job
+from replay.explain import Chain, Explanation, Line, chain_of, explanation_of
 from replay.proofs import Proof
 from replay.redecide import Redecision
 from replay.redecide import redecide as decide_again
 from replay.verdict import Audit, Finding, Verdict
 from schemas.events import ShotsMeasured
+from schemas.keys import key_id
 from schemas.manifest import plain
 from schemas.words import wire_name
 from streams.log.reading import open_copy
 
 app = typer.Typer(name="audit", help="Doubt the log.", no_args_is_help=True, rich_markup_mode=None)
 app.command()(bundle)
+app.command()(reproduce)
 app.command()(export)
 app.command()(report)
 app.command()(logs)
@@ -39,15 +41,18 @@ _CHUNK = wire_name(ShotsMeasured)
 
 
 @app.command(name="verify")
-def verify_log(*, data: Data = DEFAULT_DATA, witness: WitnessFiles = None, json: Json = False) -> None:
+def verify_log(
+    *, data: Data = DEFAULT_DATA, root: Root = None, witness: WitnessFiles = None, json: Json = False
+) -> None:
     """Recompute every digest, seal, key, role, cause, sequence and checkpoint from the stored bytes.
 
+    All hangs on the root key. Without --root it is the one in DIR/root.pub, which whoever replaced DIR replaced too.
     Exit 0: sound. 2: tampered. 3: incomplete. 4: unreadable. 5: sound, but some records are in no checkpoint that
     enough witnesses of the policy have cosigned.
     """
     asked = asked_for(witness) if witness else None
     with counted("records", quiet=json) as progress:
-        audit = asyncio.run(verify(data, progress=progress, asked=asked))
+        audit = asyncio.run(verify(data, progress=progress, asked=asked, root=trusted_root(root)))
     if json:
         show.json(_audit_document(audit))
     else:
@@ -58,6 +63,7 @@ def verify_log(*, data: Data = DEFAULT_DATA, witness: WitnessFiles = None, json:
 def _audit_document(audit: Audit) -> dict[str, Any]:
     return {
         "verdict": audit.verdict.word,
+        "roots": audit.roots,
         "events": audit.events,
         "signatures": audit.signatures,
         "jobs": audit.jobs,
@@ -77,6 +83,7 @@ def _show_audit(audit: Audit, data: Path) -> None:
     show.facts(
         [
             ("verdict", audit.verdict.word),
+            ("root key", ", ".join(f"{key} of {site}" for site, key in sorted(audit.roots.items()))),
             ("log", str(data)),
             ("events", f"{audit.events:,}"),
             ("signatures", f"{audit.signatures:,}"),
@@ -100,25 +107,42 @@ def _show_audit(audit: Audit, data: Path) -> None:
 
 
 @app.command()
-def explain(job_id: JobId, *, data: Data = DEFAULT_DATA, json: Json = False) -> None:
+def explain(
+    job_id: JobId,
+    *,
+    html: Annotated[bool, typer.Option("--html", help="Print one HTML page that needs nothing else.")] = False,
+    data: Data = DEFAULT_DATA,
+    root: Root = None,
+    json: Json = False,
+) -> None:
     """Show the chain of causes of a job from its intent to its end, each signature checked.
 
     Exit 2 if a signature does not hold.
     """
-    explained = asyncio.run(_explain(job_id, data))
-    if explained is None:
+    chain, roots = asyncio.run(_chain(job_id, data, trusted_root(root)))
+    if chain is None:
         raise unknown_job(job_id, data)
-    if json:
-        show.json(plain(explained) | {"holds": explained.holds, "signatures": explained.signatures})
+    explained = explanation_of(chain, job_id)
+    if html:
+        typer.echo(explain_page.page(explained, [each.event for each in chain.events], roots).encode(), nl=False)
+    elif json:
+        judged = {"holds": explained.holds, "signatures": explained.signatures, "roots": _key_ids(roots)}
+        show.json(plain(explained) | judged)
     else:
         _show_explanation(explained)
+        show.say(f"checked by {roots_text(roots)}")
     if not explained.holds:
         raise typer.Exit(int(Verdict.TAMPERED))
 
 
-async def _explain(job_id: str, data: Path) -> Explanation | None:
+async def _chain(job_id: str, data: Path, root: bytes | None) -> tuple[Chain | None, Roots]:
     with open_copy(data) as log:
-        return await explain_job(log, await roots_of(log), job_id)
+        roots = await roots_of(log, root)
+        return await chain_of(log, roots, job_id), roots
+
+
+def _key_ids(roots: Roots) -> dict[str, str]:
+    return {site: key_id(root) for site, root in roots.items()}
 
 
 def _show_explanation(explained: Explanation) -> None:
@@ -128,6 +152,8 @@ def _show_explanation(explained: Explanation) -> None:
         else:
             for line in lines:
                 _show_line(line)
+    for place in explained.passed_over:
+        show.say(f"passed over by the stage in charge: {show.printable(place)}")
     holds = "all hold" if explained.holds else "NOT ALL HOLD"
     show.say(f"\n{len(explained.lines)} events, {explained.signatures} signatures checked: {holds}")
 
@@ -154,7 +180,11 @@ def _show_chunks(lines: list[Line]) -> None:
 
 def _proofs_text(proofs: tuple[Proof, ...]) -> str:
     """Whose signatures hold, and of one that does not, why."""
-    held = ", ".join(f"{proof.kind} of {proof.by}" for proof in proofs if proof.holds)
+    held = ", ".join(
+        f"{proof.kind} of {proof.by}{' (key revoked since)' if proof.is_revoked else ''}"
+        for proof in proofs
+        if proof.holds
+    )
     broken = [
         f"{proof.kind} by {proof.by or 'nobody enrolled'}, key {proof.key_id}, DOES NOT HOLD: {proof.detail}"
         for proof in proofs
@@ -164,14 +194,15 @@ def _proofs_text(proofs: tuple[Proof, ...]) -> str:
 
 
 @app.command()
-def redecide(*, data: Data = DEFAULT_DATA, json: Json = False) -> None:
+def redecide(*, data: Data = DEFAULT_DATA, root: Root = None, json: Json = False) -> None:
     """Take every decision on the log again and compare its statement byte by byte. Exit 1 if one differs."""
     with counted("decisions", quiet=json) as progress:
-        again = asyncio.run(_redecide(data, progress))
+        again, roots = asyncio.run(_redecide(data, trusted_root(root), progress))
     if json:
         show.json(
             {
                 "same": again.is_same,
+                "roots": _key_ids(roots),
                 "decisions": again.decisions,
                 "differences": [str(each) for each in again.differences],
             }
@@ -180,10 +211,12 @@ def redecide(*, data: Data = DEFAULT_DATA, json: Json = False) -> None:
         show.facts((stage, f"{count:,} decisions the same") for stage, count in sorted(again.decisions.items()))
         for each in again.differences:
             show.say(f"otherwise: {show.printable(str(each))}")
+        show.say(f"read by {roots_text(roots)}")
     if not again.is_same:
         raise typer.Exit(EXIT_REFUSED)
 
 
-async def _redecide(data: Path, progress: Counted | None) -> Redecision:
+async def _redecide(data: Path, root: bytes | None, progress: Counted | None) -> tuple[Redecision, Roots]:
     with open_copy(data) as log:
-        return await decide_again(log, await roots_of(log), progress)
+        roots = await roots_of(log, root)
+        return await decide_again(log, roots, progress), roots

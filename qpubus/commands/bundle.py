@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from agents.artifacts import ArtifactStore
 from qpubus import show
-from qpubus.commands.options import DEFAULT_DATA, Data, JobId, Json
+from qpubus.commands.options import DEFAULT_DATA, Data, JobId, Json, Root, trusted_root
 from qpubus.keyfile import read_key
 from qpubus.place import Place
 from qpubus.problem import Problem
@@ -37,6 +37,7 @@ def bundle(
     redact: Redact = False,
     key: AuditorKey = None,
     data: Data = DEFAULT_DATA,
+    root: Root = None,
     json: Json = False,
 ) -> None:
     """Write a job and all that proves it into one file, which `qpubus-verify FILE` checks without qpubus.
@@ -50,7 +51,7 @@ def bundle(
     # An artefact store makes its directory; here nothing is made.
     artifacts = ArtifactStore(place.artifacts) if place.artifacts.is_dir() and not redact else None
     try:
-        content, root = asyncio.run(_bundle(job_id, data, auditor, artifacts))
+        content, root_public_key = asyncio.run(_bundle(job_id, data, auditor, artifacts, trusted_root(root)))
     except JobUnknown:
         raise unknown_job(job_id, data) from None
     aside = output.with_name(f"{output.name}.part")
@@ -59,7 +60,7 @@ def bundle(
         aside.replace(output)
     finally:
         aside.unlink(missing_ok=True)
-    report = standalone.verify(content, root)
+    report = standalone.verify(content, root_public_key)
     if json:
         show.json({"file": str(output), "bytes": len(content)} | report.document())
     else:
@@ -78,8 +79,8 @@ def bundle(
 
 
 async def _bundle(
-    job_id: str, data: Path, key: Ed25519PrivateKey, artifacts: ArtifactStore | None
+    job_id: str, data: Path, key: Ed25519PrivateKey, artifacts: ArtifactStore | None, root: bytes | None
 ) -> tuple[bytes, bytes]:
     with open_copy(data) as log:
-        [(site, root)] = (await roots_of(log)).items()
-        return await bundle_of(log, (site, root), job_id, key, artifacts), root
+        [home] = (await roots_of(log, root)).items()
+        return await bundle_of(log, home, job_id, key, artifacts), home[1]

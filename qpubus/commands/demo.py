@@ -16,6 +16,8 @@ from qpubus.commands.options import Json
 from qpubus.demo import run_demo
 from qpubus.events_text import job_of
 from qpubus.following import Story, told_story
+from qpubus.founding import is_broken_off
+from qpubus.place import Place
 from qpubus.problem import EXIT_REFUSED
 from qpubus.seeds import SEED_FIRST, Check, check_seeds
 from qpubus.tables import table
@@ -40,8 +42,8 @@ def demo(
     """Run the main job on the embedded log and a virtual clock: an agent's signed intent becomes a verified result.
 
     The agent declares a job that finds the ground-state energy of H2, policy asks for a human, an approver signs, the
-    scheduler places it, chunks run, the result is recorded, run again and audited. Exit 1 if the job has no result or
-    the audit finds anything.
+    scheduler places it, chunks run, the result is recorded, run again and audited. Exit 1 if the job has no result, as
+    when you say no, or if the audit finds anything.
     """
     if approve and json:
         raise typer.BadParameter("--approve talks with a person, --json with a program: choose one")
@@ -49,6 +51,10 @@ def demo(
         _judge_seeds(seeds, json=json)
         return
     directory = data or Path(tempfile.mkdtemp(prefix="qpubus-demo-"))
+    if data is None and not json:
+        show.say(f"This demo keeps its log, keys and artefacts in {directory}, which you can delete afterwards.\n")
+    if is_broken_off(Place(directory)) and not json:
+        show.say(f"A founding was broken off in {directory}: it is begun again.\n")
     with told_story(quiet=json) as story:
         teller = Teller(story)
         report = asyncio.run(
@@ -114,25 +120,25 @@ class Teller:
             show.say()
             show_approval(job, machine.artifacts)
             show.say()
-            return typer.confirm("Sign that it may run, with the demo's key?")
+            return typer.confirm("May it run? Yes or no, the demo's key signs it.")
 
 
 def _show_report(report: dict[str, Any]) -> None:
-    job, result, approval, audit = report["job"], report["result"], report["approval"], report["audit"]
-    energy, error = result["energy_hartree"], result["standard_error_hartree"]
+    job, approval, audit = report["job"], report["approval"], report["audit"]
     show.say()
     show.facts(
         [
             ("job", f"{job['job_id']}: {job['state']}"),
-            ("approval", f"{approval['approver']} ({approval['proof_type']}, assurance {approval['assurance']})"),
-            ("device", f"{job['device']}, snapshot {show.short(job['snapshot'])}"),
-            ("used", f"{job['shots_total']:,} shots in {job['iterations']} iterations, ${job['cost_usd']:,.2f}"),
-            ("energy", f"{show.number(energy, error)} hartree" if energy is not None else "none"),
-            ("before mitigation", f"{result['energy_raw_hartree']:.5f} hartree" if energy is not None else ""),
             (
-                "exact",
-                f"{result['exact_hartree']:.5f} hartree, so the error is {result['error_millihartree']:+.2f} mHa",
+                "approval",
+                f"{approval['approver']} ({approval['proof_type']}, assurance {approval['assurance']})"
+                if approval["approver"]
+                else "",
             ),
+            ("device", f"{job['device']}, snapshot {show.short(job['snapshot'])}" if job["device"] else ""),
+            ("used", f"{job['shots_total']:,} shots in {job['iterations']} iterations, ${job['cost_usd']:,.2f}"),
+            ("", "To decide anew, name another directory." if job["state"] == "refused" else ""),
+            *_energies(report["result"]),
             ("audit", f"{audit['verdict']}: {audit['events']:,} events, {audit['signatures']:,} signatures"),
         ]
     )
@@ -141,3 +147,15 @@ def _show_report(report: dict[str, Any]) -> None:
     table(("KPI", "value", "95 % interval", "n", ""), rows, right=("value", "n"))
     show.say(f"\nSee for yourself: qpubus audit verify --data {report['data']}")
     show.say(f"             and: qpubus audit explain {job['job_id']} --data {report['data']}")
+
+
+def _energies(result: dict[str, Any]) -> list[tuple[str, str]]:
+    energy, error = result["energy_hartree"], result["standard_error_hartree"]
+    if energy is None:
+        return []
+    exact = f"{result['exact_hartree']:.5f} hartree, so the error is {result['error_millihartree']:+.2f} mHa"
+    return [
+        ("energy", f"{show.number(energy, error)} hartree"),
+        ("before mitigation", f"{result['energy_raw_hartree']:.5f} hartree"),
+        ("exact", exact),
+    ]

@@ -1,6 +1,5 @@
 """Founding a site: `init`."""
 
-import asyncio
 import secrets
 from typing import Annotated
 
@@ -10,11 +9,16 @@ from agents.clock import WallClock
 from qpubus import show
 from qpubus.commands.options import DEFAULT_DATA, Data
 from qpubus.examples import H2_JOB, write_examples
-from qpubus.founding import Founding, found
+from qpubus.founding import Founding, found, is_broken_off
 from qpubus.place import Place
 
 DOLLAR_MICROUSD = 1_000_000
 BUDGET_USD = 10_000
+KEYS_APART = """
+All keys lie on this machine, so that you can try everything at once. On a real site the root key and the approvers'
+keys belong on other machines: whoever has the root key decides who may speak, and whoever has an approver's key says
+yes in that person's name. Move root.pem away; let each approver make a key of their own, enrol that (qpubus keys enrol)
+and revoke the one that was made here. The bus needs neither."""
 
 
 def init(
@@ -27,7 +31,7 @@ def init(
 ) -> None:
     """Found a site: keys, policy, prices, budget, a first agent and a first approver, and an example job.
 
-    The data directory must not hold a site yet.
+    The data directory must not hold a site yet. A founding that was broken off there is ended, with the keys it made.
     """
     founding = Founding(
         site=site,
@@ -39,17 +43,21 @@ def init(
         budget_microusd=budget_usd * DOLLAR_MICROUSD,
     )
     place = Place(data)
-    asyncio.run(found(place, founding))
+    if is_broken_off(place):
+        show.say(f"A founding was broken off in {data}: it is begun again, and the keys that it had made are used.\n")
+    found(place, founding)
     example = write_examples(data / "examples", founding.site, founding.agent)
     show.facts(
         [
             ("site", site),
             ("data", str(data)),
+            ("root", f"key {place.key('root')}"),
             ("agent", f"{agent}, key {place.key('agent')}"),
             ("approver", f"{approver}, key {place.key('approver')}"),
             ("budget", show.usd(founding.budget_microusd)),
         ]
     )
+    show.say(KEYS_APART)
     option = "" if data == DEFAULT_DATA else f" --data {data}"
     show.say(
         f"""

@@ -11,7 +11,7 @@ from projections.job import Job, Result
 from projections.jobs import JOBS, JobsView
 from qpubus import show
 from qpubus.commands.options import DEFAULT_DATA, Data, JobId, Json
-from qpubus.documents import ended_us, job_brief, job_full, reason_of, result_document
+from qpubus.documents import ended_us, job_brief, job_full, reason_of, result_document, runs_ahead
 from qpubus.problem import Problem
 from qpubus.reading import open_desk
 from qpubus.tables import table
@@ -104,6 +104,7 @@ def show_job(view: JobsView, job: Job) -> None:
             ("trouble", f"step {job.problem.step}: {job.problem.reason}: {job.problem.message}" if job.problem else ""),
             ("spent", f"{show.usd(job.cost_microusd)} of {show.usd(job.held_microusd)} held"),
             ("ended", show.utc(ended) if ended else ""),
+            ("", "The device time is emulated and was not waited out." if runs_ahead(job) else ""),
         ]
     )
     if job.placement and job.placement.candidates:

@@ -9,11 +9,11 @@ import typer
 
 from qpubus import show
 from qpubus.bars import Counted, counted
-from qpubus.commands.options import DEFAULT_DATA, Data, Json
+from qpubus.commands.options import DEFAULT_DATA, Data, Json, Root, trusted_root
 from qpubus.place import Place
 from qpubus.problem import Problem
 from schemas.admission import Stored
-from schemas.keys import KeyInvalid, check_public_key
+from streams.log.head import RootMemory
 from streams.log.lines import Export, export_lines
 from streams.log.making import new_log
 from streams.log.reading import EmbeddedReader, open_copy
@@ -24,10 +24,6 @@ _TOLD_EVERY = 4_096
 
 ExportFile = Annotated[Path, typer.Argument(metavar="FILE", help="The file of lines; it must not be there yet.")]
 ImportFile = Annotated[Path, typer.Argument(metavar="FILE", help="A file that `log export` wrote.")]
-Root = Annotated[
-    Path | None,
-    typer.Option("--root", metavar="FILE", help="The site's root.pub, from whom you trust. It is in no export."),
-]
 
 
 @app.callback()
@@ -82,32 +78,25 @@ def import_log(file: ImportFile, *, root: Root = None, data: Data = DEFAULT_DATA
 
     The trust anchor does not travel with what it is to prove: name it with --root, or put root.pub there yourself.
     """
-    root_public_key = _read_root(root) if root else None
+    root_public_key = trusted_root(root)
     with file.open("rb") as lines, counted("records", quiet=json) as progress:
         export = Export(lines)
         told = _telling(progress, None)
         with new_log(data, export.settings) as new:
+            RootMemory(data).forget()
             records = 0
             for records, stored in enumerate(export.records(), 1):  # noqa: B007 (the count is shown below)
                 new.take(stored)
                 told()
     if root_public_key:
         Place(data).root_public_key.write_text(root_public_key.hex() + "\n")
+        RootMemory(data).write(root_public_key)
     if json:
         show.json({"data": str(data), "log": export.settings.log_id, "records": records})
         return
     show.facts([("log", str(data)), ("records", f"{records:,}"), ("from", str(file))])
     if not root_public_key:
         show.say(f"\nPut the site's root.pub into {data}; then: qpubus audit verify --data {data}")
-
-
-def _read_root(path: Path) -> bytes:
-    try:
-        public_key = bytes.fromhex(path.read_text().strip())
-        check_public_key(public_key)
-    except (UnicodeDecodeError, ValueError, KeyInvalid):
-        raise Problem(f"{path} does not hold a root public key in hex", "Name the site's root.pub.") from None
-    return public_key
 
 
 def _telling(progress: Counted | None, total: int | None) -> Callable[[], None]:

@@ -1,18 +1,47 @@
 """Options that several commands share."""
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from qpubus.problem import Problem
+from schemas.keys import KeyInvalid, check_public_key, key_id
+
+_IS_HEX_KEY = re.compile(r"[0-9a-fA-F]{64}")
 DEFAULT_DATA = Path("qpubus-data")
 
 Data = Annotated[
     Path, typer.Option("--data", metavar="DIR", envvar="QPUBUS_DATA", help="The data directory.", show_default=True)
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
+Root = Annotated[
+    str | None,
+    typer.Option("--root", metavar="HEX|FILE", help="The site's root public key or root.pub, from whom you trust."),
+]
+Roots = Mapping[str, bytes]
+"""The root public key of each site."""
 JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id.")]
 Key = Annotated[
     Path,
     typer.Option("--key", metavar="FILE", help="Your private key (PEM, mode 0600). It is read here and sent nowhere."),
 ]
+
+
+def trusted_root(root: str | None) -> bytes | None:
+    """The root public key that was named, in hex or by a file that holds it; None if none was."""
+    if root is None:
+        return None
+    try:
+        public_key = bytes.fromhex(root if _IS_HEX_KEY.fullmatch(root) else Path(root).read_text().strip())
+        check_public_key(public_key)
+    except (UnicodeDecodeError, ValueError, KeyInvalid):
+        raise Problem(f"{root} does not hold a root public key in hex", "Name the site's root.pub.") from None
+    return public_key
+
+
+def roots_text(roots: Roots) -> str:
+    """By which root keys something was verified."""
+    return ", ".join(f"root key {key_id(root)} of {site}" for site, root in sorted(roots.items()))

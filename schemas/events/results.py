@@ -55,7 +55,7 @@ class Observable(Words):
 
     name: Identifier
     value: float
-    standard_error: float
+    standard_error: float = Field(ge=0)
 
 
 class StepCompleted(Event):

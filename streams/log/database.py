@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import apsw
 
@@ -62,10 +63,16 @@ def make(path: Path, settings: Settings) -> None:
             connection.close()
 
 
-def connect(path: Path, vfs: str | None = None, *, writing: bool = False) -> apsw.Connection:
-    """A connection to an existing log; one that does not write could not if it wanted to."""
+def connect(
+    path: Path, vfs: str | None = None, *, writing: bool = False, stands_still: bool = False
+) -> apsw.Connection:
+    """A connection to an existing log; one that does not write could not if it wanted to.
+
+    Reading a file that `stands_still` (no WAL, and nobody may write it) changes no file, not even one beside it.
+    """
     flags = apsw.SQLITE_OPEN_READWRITE if writing else apsw.SQLITE_OPEN_READONLY
-    connection = apsw.Connection(str(path), flags=flags, vfs=vfs)
+    name = f"file:{quote(str(path.absolute()))}?immutable=1" if stands_still else str(path)
+    connection = apsw.Connection(name, flags=flags | apsw.SQLITE_OPEN_URI if stands_still else flags, vfs=vfs)
     connection.set_busy_timeout(BUSY_MS)
     if writing:
         connection.pragma("synchronous", "full")

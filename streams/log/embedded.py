@@ -5,6 +5,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from functools import lru_cache
 from itertools import chain, groupby
 from operator import itemgetter
@@ -79,16 +80,12 @@ class EmbeddedLog(EmbeddedReader):
             raise LogError(f"there is no log in {directory}; make one with: qpubus init --data {directory}")
         with database.faults(directory, "opening"):
             self._lock_file = locked(directory)
-        try:
+        with ExitStack() as otherwise:
+            otherwise.callback(os.close, self._lock_file)
             super().__init__(directory, disk)
-            try:
-                self._start(now_us, disk)
-            except BaseException:
-                self.close_now()
-                raise
-        except BaseException:
-            os.close(self._lock_file)
-            raise
+            otherwise.callback(self.close_now)
+            self._start(now_us, disk)
+            otherwise.pop_all()
 
     def _start(self, now_us: Callable[[], int], disk: Disk) -> None:
         for finding in self.check():
@@ -112,12 +109,11 @@ class EmbeddedLog(EmbeddedReader):
         self._failed = ""
         with database.faults(self.directory, "opening"):
             self._writing = database.connect(self._path, disk.vfs, writing=True)
-            try:
+            with ExitStack() as otherwise:
+                otherwise.callback(self._writing.close)
                 HeadFile.make(self.directory / HEAD, slot_bytes(len(self._tips)), self._head())
                 self._head_file = HeadFile(self.directory / HEAD, slot_bytes(len(self._tips)), disk)
-            except BaseException:
-                self._writing.close()
-                raise
+                otherwise.pop_all()
         self._remember()
 
     async def append(self, records: Sequence[Record | Stray]) -> list[Place]:

@@ -6,7 +6,8 @@
 
 The file `head` holds two such texts in slots of one size and the newer one counts, so a write cut short costs nothing.
 It is written after each commit and before the acknowledgement. The memory is the same text in the user's state
-directory: it notices when the whole data directory, head included, is replaced by an older copy.
+directory: it notices when the whole data directory, head included, is replaced by an older copy. Beside it lies, for
+each data directory, the root key of its site: it notices when the directory is replaced by another site's.
 """
 
 import fcntl
@@ -157,10 +158,7 @@ class Memory:
 
     def __init__(self, log_id: str) -> None:
         """Find the place; there may be none, as for an account without a home."""
-        self.path: Path | None = None
-        with suppress(RuntimeError):
-            state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-            self.path = Path(state) / "qpubus" / "heads" / log_id
+        self.path = _remembered("heads", log_id)
 
     def read(self) -> Tips:
         """What is remembered; nothing if there is no memory or it is not whole."""
@@ -174,10 +172,61 @@ class Memory:
 
     def write(self, head: bytes) -> None:
         """Remember a head. A memory that cannot be written is as good as none, and no reason to stop."""
-        if self.path is None:
-            return
-        with suppress(OSError):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            fresh = self.path.with_name(f"{self.path.name}.{os.getpid()}")
-            fresh.write_bytes(head)
-            fresh.replace(self.path)
+        _remember(self.path, head)
+
+
+class RootMemory:
+    """What this user's account remembers of the root key of the site in a data directory, by the directory's path."""
+
+    def __init__(self, directory: Path) -> None:
+        """Find the place; there may be none."""
+        self._directory = os.path.realpath(directory)
+        self.path = _remembered("roots", sha256(os.fsencode(self._directory)).hexdigest()[:32])
+
+    def read(self) -> bytes | None:
+        """The root public key that is remembered; None if there is no memory or it is not whole."""
+        try:
+            root, _, directory = self.path.read_text().partition(" ") if self.path else ("", "", "")
+            return bytes.fromhex(root) if directory == f"{self._directory}\n" else None
+        except (OSError, ValueError):
+            return None
+
+    def write(self, root_public_key: bytes) -> None:
+        """Remember the root of a site that was founded, brought here or opened."""
+        _remember(self.path, f"{root_public_key.hex()} {self._directory}\n".encode())
+
+    def forget(self) -> None:
+        """Remember nothing of this directory: a log is made there anew."""
+        if self.path is not None:
+            with suppress(OSError):
+                self.path.unlink(missing_ok=True)
+
+    def doubt(self, root_public_key: bytes) -> str:
+        """What speaks against believing that this is the directory's root key; empty if nothing does."""
+        known = self.read()
+        if known is None or known == root_public_key:
+            return ""
+        return (
+            f"root.pub in {self._directory} is another than the one that was here before: another site's directory was "
+            "put in its place, or its trust anchor was replaced. Bring the old one back, or name the root key that you "
+            f"trust with --root; to accept the new one for good, remove {self.path}"
+        )
+
+
+def _remembered(kind: str, name: str) -> Path | None:
+    """Where this account remembers something; nowhere for an account without a home."""
+    try:
+        state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    except RuntimeError:
+        return None
+    return Path(state) / "qpubus" / kind / name
+
+
+def _remember(path: Path | None, content: bytes) -> None:
+    if path is None:
+        return
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = path.with_name(f"{path.name}.{os.getpid()}")
+        fresh.write_bytes(content)
+        fresh.replace(path)

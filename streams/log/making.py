@@ -113,7 +113,8 @@ def locked(directory: Path) -> int:
         holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
         os.close(descriptor)
         raise LogError(
-            f"process {holder or 'unknown'} writes the log in {directory}; only one process may: use that one"
+            f"process {holder or 'unknown'} writes the log in {directory} or audits it; only one process may: "
+            "use that one, or wait"
         ) from None
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)

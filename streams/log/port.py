@@ -23,6 +23,10 @@ class LogIncomplete(LogCorrupt):
     """Acknowledged records are not there any more."""
 
 
+class RootReplaced(LogCorrupt):
+    """The trust anchor that lies beside the log is not the one that was there before."""
+
+
 class Place(NamedTuple):
     """Where a record lies."""
 

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 
@@ -43,7 +43,9 @@ _LAST = "SELECT position, chain FROM records WHERE position >= ? AND position < 
 class EmbeddedReader:
     """A log that is only read. Others may write it meanwhile; what a statement sees is one state of it."""
 
-    def __init__(self, directory: Path, disk: Disk = DISK, files: Path | None = None) -> None:
+    def __init__(
+        self, directory: Path, disk: Disk = DISK, files: Path | None = None, *, stands_still: bool = False
+    ) -> None:
         """Open the log in `directory`, or a copy of it in `files`; `LogError` says why that cannot be."""
         self.directory = directory
         self._files = files or directory
@@ -53,12 +55,11 @@ class EmbeddedReader:
         self._frozen: Tips | None = None
         self._lock = threading.Lock()
         with database.faults(self._path, "opening"):
-            self._connection = database.connect(self._path, disk.vfs)
-            try:
+            self._connection = database.connect(self._path, disk.vfs, stands_still=stands_still)
+            with ExitStack() as otherwise:
+                otherwise.callback(self._connection.close)
                 self.settings = database.settings_of(self._connection, self._path)
-            except BaseException:
-                self._connection.close()
-                raise
+                otherwise.pop_all()
         self._numbers = {topic: number for number, topic in enumerate(self.settings.topics)}
 
     @property
@@ -248,36 +249,40 @@ def _changed(topic: str, partition: int, offset: int) -> LogCorrupt:
 def open_copy(directory: Path) -> Iterator[EmbeddedReader]:
     """The log in `directory` as it stands now, for an audit: neither database, WAL nor head is changed.
 
-    While nobody writes, it is read from a private copy, as even a reader changes SQLite's files. While somebody does,
-    it is read beside the writer in one long transaction; copying would drop the locks of a writer in this process.
+    While nobody writes and no WAL is left, the files are read where they are, and nobody may write until the end. With
+    a WAL they are read from a private copy, as even a reader changes SQLite's files then. While somebody writes, they
+    are read beside the writer in one long transaction; copying would drop the locks of a writer in this process.
     """
-    with tempfile.TemporaryDirectory(prefix="qpubus-audit-") as name:
-        copied = _copy(directory, Path(name))
-        reader = EmbeddedReader(directory, files=Path(name) if copied else None)
-        try:
-            if not copied:
-                reader.freeze()
-            yield reader
-        finally:
-            reader.close_now()
+    with ExitStack() as stack:
+        is_alone = stack.enter_context(_nobody_writing(directory))
+        if not is_alone:
+            reader = EmbeddedReader(directory)
+            stack.callback(reader.close_now)
+            reader.freeze()
+        elif (directory / f"{DATABASE}-wal").exists():
+            copy = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="qpubus-audit-")))
+            with database.faults(directory, "copying"):
+                for name in (DATABASE, f"{DATABASE}-wal", HEAD):
+                    if (directory / name).exists():
+                        shutil.copyfile(directory / name, copy / name)
+            reader = EmbeddedReader(directory, files=copy)
+            stack.callback(reader.close_now)
+        else:
+            reader = EmbeddedReader(directory, stands_still=True)
+            stack.callback(reader.close_now)
+        yield reader
 
 
-def _copy(source: Path, target: Path) -> bool:
-    """Copy a log that nobody writes; False if somebody does."""
-    with database.faults(source, "copying"):
-        try:
-            lock = os.open(source / LOCK, os.O_RDONLY)
-        except FileNotFoundError:
-            lock = None
-        try:
-            if lock is not None:
+@contextmanager
+def _nobody_writing(directory: Path) -> Iterator[bool]:
+    """Keep writers away, if none is there; tells whether that is so."""
+    with ExitStack() as stack:
+        is_alone = True
+        with database.faults(directory, "opening"), suppress(FileNotFoundError):
+            lock = os.open(directory / LOCK, os.O_RDONLY)
+            stack.callback(os.close, lock)
+            try:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            for name in (DATABASE, f"{DATABASE}-wal", HEAD):
-                if (source / name).exists():
-                    shutil.copyfile(source / name, target / name)
-        except BlockingIOError:
-            return False
-        finally:
-            if lock is not None:
-                os.close(lock)
-    return True
+            except BlockingIOError:
+                is_alone = False
+        yield is_alone

@@ -7,6 +7,7 @@ from schemas.digests import digest_of_parts
 from schemas.events import CircuitRun
 from schemas.manifest import CircuitTemplate, Manifest
 from schemas.reasons import Reason
+from streams.proposals import why_oversized
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,9 @@ def why_not_run(
     plan: Plan, circuits: Sequence[CircuitRun], shots_used: int, shots_ceiling: int, shots_max: int
 ) -> tuple[Reason, str] | None:
     """Why circuits that are asked for must not run; none if all is within what was declared and admitted."""
+    oversized = why_oversized(circuits)
+    if oversized:
+        return Reason.PROPOSAL_OVERSIZED, oversized
     for place, circuit in enumerate(circuits):
         fault = _fault(plan, circuit)
         if fault:

@@ -126,14 +126,25 @@ def _follow(state: OrchestratorState, job_id: str, job: Resting | Running, heard
         has_ended = isinstance(heard.event, StepCompleted | StepFailed | StepOutcomeUnknown | RunCancelled)
         saga = after_step(replace(saga, usage=saga.usage.after(heard)), heard)
         return _set(state, job_id, Resting(saga) if has_ended else Running(saga))
-    return _set(state, job_id, replace(job, saga=saga))
+    return _set(state, job_id, _left_if_ending(replace(job, saga=saga)))
+
+
+def _left_if_ending(job: Resting | Running) -> Resting | Running:
+    """A job that is to end waits for its device, which will tell what really ran, but for no program.
+
+    A program has no effect but its answer, which nobody wants any more; its sandbox may be the very thing that hangs.
+    """
+    running = job.saga.usage.running
+    is_left = job.saga.ending is not None and running is not None and running.kind != "quantum"
+    return Resting(job.saga) if is_left else job
 
 
 def _after_alarm(state: OrchestratorState, job_id: str, job: Resting | Running, rang: AlarmRang) -> OrchestratorState:
     saga = job.saga
     if rang.alarm_id != saga.silence_alarm:
         message = "the deadline came before the job had ended"
-        return _set(state, job_id, replace(job, saga=ended(saga, "failed", Reason.DEADLINE_PASSED, message)))
+        late = replace(job, saga=ended(saga, "failed", Reason.DEADLINE_PASSED, message))
+        return _set(state, job_id, _left_if_ending(late))
     if rang.rings_us >= saga.silence_us():
         silent = Ending("failed", Reason.STEP_SILENT, Reason.STEP_SILENT.sentence)
         return _set(state, job_id, Resting(replace(saga, ending=saga.ending or silent)))

@@ -115,8 +115,8 @@ def test_a_usage_error_exits_64(command: Path, tmp_path: Path) -> None:
 
 
 def test_the_installed_command_runs_the_demo(command: Path, tmp_path: Path) -> None:
-    demo = [command, "demo", "--json", "--data", tmp_path / "data"]
-    done = subprocess.run(demo, check=False, capture_output=True, text=True, cwd=tmp_path)
+    demo = ("demo", "--json", "--data", str(tmp_path / "data"))
+    done = subprocess.run([str(command), *demo], check=False, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr or done.stdout
     told = orjson.loads(done.stdout)
     assert (told["job"]["state"], told["audit"]["verdict"]) == ("completed", "sound")

@@ -1,4 +1,7 @@
-"""The demo is killed with `kill -9` at seeded points and started again: it ends as if nothing had happened."""
+"""The demo is killed with `kill -9` at seeded points and started again: it ends as if nothing had happened.
+
+Points are drawn from all moments of its life; some always from its founding, which is short and would else be missed.
+"""
 
 import asyncio
 import os
@@ -11,13 +14,28 @@ import pytest
 
 from agents.devices.fleet import open_fleet
 from agents.devices.ledger import ChunkRecord
+from agents.devices.profiles import PROFILES
+from qpubus import demo
+from qpubus.founding import is_founded, members
+from qpubus.governing import read_register
+from qpubus.keyfile import read_key
+from qpubus.place import Place
 from qpubus.reading import open_desk
 from schemas.admission import Refused
 from schemas.events import ResultRecorded, ShotsMeasured
+from schemas.keys import raw_public_key
 from schemas.topics import TOPICS
 from streams.reader import Reader
 from streams.stage import Heard
-from tests.support.killing import KILLED, acknowledged, fingerprint, moments, run_demo_apart
+from tests.support.killing import (
+    KILLED,
+    acknowledged,
+    fingerprint,
+    found_apart,
+    founding_moments,
+    moments,
+    run_demo_apart,
+)
 
 SEED = 11
 
@@ -57,8 +75,11 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def points(directory: Path, count: int) -> list[int]:
-    """Moments of the demo's life, drawn with a fixed seed from all of them."""
-    return sorted(random.Random(SEED).sample(range(1, moments(directory) + 1), count))  # noqa: S311 - no secret
+    """Moments of the demo's life, drawn with a fixed seed from all of them; a fifth is from its founding."""
+    drawn = random.Random(SEED)  # noqa: S311 - no secret
+    founded, all_ = founding_moments(directory), moments(directory)
+    early = {1, founded, *drawn.sample(range(2, founded), count // 5 - 2)}
+    return sorted({*early, *drawn.sample(range(founded + 1, all_ + 1), count - len(early))})
 
 
 async def check_point(undisturbed: Path, directory: Path, point: int) -> None:
@@ -86,6 +107,25 @@ async def check_acknowledged(directory: Path) -> None:
             assert (stored.offset, fingerprint(stored.record)) == (place.offset, print_)
 
 
+async def check_founding(directory: Path, point: int) -> None:
+    """Kill a founding at a point and begin it again: a whole site, with every key that was there before."""
+    assert await asyncio.to_thread(found_apart, directory, SEED, point) == KILLED
+    place = Place(directory / "data")
+    before = {path: path.read_bytes() for path in place.keys.glob("*.pem")}
+    stood = is_founded(place)
+    if not stood:
+        assert await asyncio.to_thread(found_apart, directory, SEED, None) == 0
+    assert {path: path.read_bytes() for path in before} == before, "no key is lost"
+    async with open_desk(place.directory) as desk:
+        register = await read_register(desk.log, desk.site, place.read_root_public_key())
+    people = {each.source: place.keys / each.key_file for each in members(tuple(PROFILES), demo.AGENT, demo.APPROVER)}
+    assert {each.enrolled.source: each.enrolled.public_key for each in register.entries.values()} == {
+        source: raw_public_key(read_key(path)) for source, path in people.items()
+    }
+    assert register.founded is not None
+    assert not stood or len(before) == len(people) + 1, "where the log stands, so does everything else"
+
+
 async def check_points(undisturbed: Path, directory: Path, count: int) -> None:
     """Check seeded points, as many at once as there are processors."""
     processors = asyncio.Semaphore(os.cpu_count() or 1)
@@ -96,6 +136,19 @@ async def check_points(undisturbed: Path, directory: Path, count: int) -> None:
 
     async with asyncio.TaskGroup() as group:
         for point in points(undisturbed, count):
+            group.create_task(check(point))
+
+
+@pytest.mark.timeout(600)
+async def test_a_founding_killed_anywhere_is_ended_by_the_next_start(undisturbed: Path, tmp_path: Path) -> None:
+    processors = asyncio.Semaphore(os.cpu_count() or 1)
+
+    async def check(point: int) -> None:
+        async with processors:
+            await check_founding(tmp_path / str(point), point)
+
+    async with asyncio.TaskGroup() as group:
+        for point in range(1, founding_moments(undisturbed) + 1):
             group.create_task(check(point))
 
 

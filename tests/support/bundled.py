@@ -14,9 +14,12 @@ import rfc8785
 from agents.artifacts import ArtifactStore
 from replay.bundle import bundle
 from replay.provenance import PAYLOAD_TYPE
+from schemas.codec import decode, own_schemas
 from schemas.digests import sha256_hex
+from schemas.envelope import Record, record_digest
+from schemas.events import SchemaPublished
 from schemas.keys import key_id, raw_public_key
-from schemas.seal import pae
+from schemas.seal import pae, seal_batch
 from streams.log.reading import open_copy
 from tests.support.golden_log import golden_logs, restore, root_public_key
 from tests.support.signed import private_key
@@ -71,3 +74,28 @@ def signed(statement: Mapping[str, Any]) -> dict[str, Any]:
 def records_of(said: Mapping[str, Any], type_: str) -> list[dict[str, Any]]:
     """The records of a type in a bundle."""
     return [each for each in said["records"] if each["record"]["type"] == f"qpubus.{type_}"]
+
+
+def resealed(said: dict[str, Any]) -> dict[str, Any]:
+    """A bundle whose every record is sealed anew, over what it has now, by the key of its source."""
+    schemas: dict[int, str] = {}
+    for each in said["records"]:
+        texts = each["record"]
+        value = base64.b64decode(texts["value"])
+        plain = {name: text for name, text in texts.items() if name not in {"seal", "value"}}
+        record = Record(topic=each["topic"], value=value, seal=b"", **plain)
+        number = int.from_bytes(value[1:5], "big")
+        if record.type == "qpubus.SchemaPublished":
+            said_id, text = published_in(value[5:])
+            schemas[said_id] = sha256_hex(text.encode())
+        digest = record_digest(record, schemas.get(number, ""))
+        [sealed_record] = seal_batch([record], [digest], private_key(record.source))
+        texts["seal"] = base64.b64encode(sealed_record.seal).decode()
+    return said
+
+
+def published_in(body: bytes) -> tuple[int, str]:
+    """Number and text of the schema that a body publishes."""
+    event = decode(body, next(own_schemas()))
+    assert isinstance(event, SchemaPublished)
+    return event.schema_id, event.text

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 import schemas
 from schemas.admission import CLOCK_SKEW_US_MAX, UNREAD, Admission, Admitted, Refused
-from schemas.codec import VALUE_BYTES_MAX, decode_all, frame
+from schemas.codec import decode_all, frame
 from schemas.envelope import (
     HEADER_BYTES_MAX,
+    VALUE_BYTES_MAX,
     Cause,
     Inputs,
     Record,

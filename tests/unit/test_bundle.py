@@ -9,14 +9,26 @@ import orjson
 import pytest
 from securesystemslib.dsse import Envelope
 from securesystemslib.exceptions import VerificationError
-from securesystemslib.signer import Key
+from securesystemslib.signer import Key  # type: ignore[attr-defined]  # exported, but not by __all__
 
 from agents.artifacts import ArtifactStore
 from replay import standalone
+from schemas.codec import encode
+from schemas.events import SchemaPublished
 from schemas.keys import key_id, raw_public_key
 from schemas.merkle import leaf_hash, root_from_path
 from schemas.note import parse_checkpoint, parse_note
-from tests.support.bundled import HOME, Change, bundle_from, bundled, changed, records_of, sealed
+from tests.support.bundled import (
+    HOME,
+    Change,
+    bundle_from,
+    bundled,
+    changed,
+    published_in,
+    records_of,
+    resealed,
+    sealed,
+)
 from tests.support.commands import qpubus
 from tests.support.golden_log import (
     DENIED,
@@ -31,7 +43,7 @@ from tests.support.golden_log import (
 )
 from tests.support.signed import private_key
 
-FLIPS, EDITS = 400, 300
+FLIPS, EDITS, FORGED = 250, 300, 30
 ODD: tuple[Any, ...] = (
     None, True, -1, 2**53 - 1, 1e300, "", "0", "x" * 5_000, "\x00", "🙂", [], {}, [[[[]]]], {"a": {"b": []}}, "A" * 44,
 )  # fmt: skip
@@ -247,6 +259,79 @@ def edit(said: Any, rng: Random) -> list[Any]:
     else:
         inner[name] = odd
     return path
+
+
+def test_no_body_that_its_author_signed_breaks_the_verifier() -> None:
+    rng, reasons = Random(4), set[str]()  # noqa: S311 (seeded on purpose)
+    for _ in range(FORGED):
+        said = orjson.loads(bundled(GRANTED))
+        for each in rng.sample(said["records"], 5):
+            raw = bytearray(base64.b64decode(each["record"]["value"]))
+            for _ in range(rng.randrange(1, 4)):
+                raw[rng.randrange(5, len(raw))] = rng.randrange(256)
+            if rng.random() < 0.2:
+                del raw[rng.randrange(5, len(raw)) :]
+            if each["record"]["type"] != "qpubus.SchemaPublished":
+                each["record"]["value"] = value(bytes(raw))
+        report = verified(sealed(resealed(said)))
+        assert report.verdict in {standalone.TAMPERED, standalone.INCOMPLETE}
+        reasons |= {finding.reason for finding in report.findings}
+    assert {"body_undecodable", "cause_differs", "proof_broken"} <= reasons
+
+
+FIELDS = (
+    b"public_key", b"role", b"source", b"devices", b"job_id", b"manifest", b"initiator", b"agent_proof",
+    b"agent_key_id", b"statement", b"intent_digest", b"proof", b"approver", b"signature", b"topic", b"offset",
+    b"snapshot_digest", b"shots", b"step", b"summary", b"text_digest", b"result_digest", b"seed", b"artifacts",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FIELDS, ids=bytes.decode)
+def test_no_schema_without_a_field_breaks_the_verifier(name: bytes) -> None:
+    said = orjson.loads(bundled(GRANTED))
+    for each in records_of(said, "SchemaPublished")[1:]:
+        raw = base64.b64decode(each["record"]["value"])
+        each["record"]["value"] = value(raw.replace(b'"name": "%s"' % name, b'"name": "%s"' % name[::-1]))
+    assert verified(sealed(resealed(said))).verdict in {standalone.TAMPERED, standalone.INCOMPLETE}
+
+
+TYPES: dict[str, tuple[Any, bytes]] = {
+    "lists": ({"type": "array", "items": "long"}, b"\0"),
+    "maps": ({"type": "map", "values": "long"}, b"\0"),
+    "absent": (["null", "long"], b"\0"),
+    "texts": ("string", b"\0"),
+    "bytes": ("bytes", b"\0"),
+    "numbers": ("long", b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"),
+    "doubles": ("double", b"\xff" * 6 + b"\xef\x7f"),
+    "truths": ("boolean", b"\1"),
+}
+
+
+@pytest.mark.parametrize("kept", [(), ("KeyEnrolled",), ("KeyEnrolled", "IntentDeclared"), ("IntentAdmitted",)])
+@pytest.mark.parametrize("type_", TYPES)
+def test_no_schema_with_other_types_breaks_the_verifier(type_: str, kept: tuple[str, ...]) -> None:
+    """Every field of every event but those kept is of one type, and each body says so."""
+    said, (kind, item) = orjson.loads(bundled(GRANTED)), TYPES[type_]
+    fields: dict[str, int] = {}
+    for each in records_of(said, "SchemaPublished")[1:]:
+        raw = base64.b64decode(each["record"]["value"])
+        number, text = published_in(raw[5:])
+        schema = orjson.loads(text)
+        if schema["name"] in kept:
+            continue
+        names = [field["name"] for field in schema["fields"]]
+        fields[schema["name"]] = len(names)
+        other = {"type": "record", "name": schema["name"], "namespace": "qpubus"}
+        other |= {"fields": [{"name": name, "type": kind} for name in names]}
+        event = SchemaPublished(
+            schema_id=number, event_type=f"qpubus.{schema['name']}", text=orjson.dumps(other).decode()
+        )
+        each["record"]["value"] = value(raw[:5] + encode(event))
+    for each in said["records"]:
+        raw, name = base64.b64decode(each["record"]["value"]), each["record"]["type"].removeprefix("qpubus.")
+        if name in fields:
+            each["record"]["value"] = value(raw[:5] + item * fields[name])
+    assert verified(sealed(resealed(said))).verdict in {standalone.TAMPERED, standalone.INCOMPLETE}
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,20 @@ def test_an_approved_job_runs_to_its_result(data: Path) -> None:
     spent = qpubus("job", "first", "--json", "--data", data).json["cost_microusd"]
     assert 0 < spent <= 600_000_000
     assert qpubus("kpis", "--json", "--data", data).json["turnaround_s"]["n"] == 1
+    told_as_if_waited_out(data, "first")
+
+
+def told_as_if_waited_out(data: Path, job_id: str) -> None:
+    """The device time of this bus is emulated and was not waited out: that is said, and no time pretends otherwise."""
+    job = qpubus("job", job_id, "--json", "--data", data).json
+    turnaround = qpubus("kpis", "--json", "--data", data).json["turnaround_s"]
+    device_s = job["result"]["device_time_us"] / 1e6
+
+    assert job["device_time_waited_out"] is False
+    assert "The device time is emulated and was not waited out." in qpubus("job", job_id, "--data", data).out
+    assert turnaround["parts"]["execution_s"]["value"] >= device_s
+    assert turnaround["value"] >= device_s
+    assert 0 < turnaround["parts"]["emulated_s"]["value"] < turnaround["value"]
 
 
 def test_what_a_person_signs_is_shown_first(data: Path) -> None:

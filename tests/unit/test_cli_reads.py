@@ -30,6 +30,13 @@ def test_init_says_what_to_do_next(tmp_path: Path) -> None:
     assert f"--key {tmp_path}/data/keys/approver.pem" in made.out
 
 
+def test_init_says_which_keys_belong_elsewhere(tmp_path: Path) -> None:
+    made = qpubus("init", "--data", tmp_path / "data")
+
+    assert f"key {tmp_path}/data/keys/root.pem" in made.out
+    assert "On a real site the root key and the approvers'\nkeys belong on other machines" in made.out
+
+
 def test_init_leaves_private_keys_to_their_owner_alone(data: Path) -> None:
     assert {path.stat().st_mode & 0o777 for path in (data / "keys").iterdir()} == {0o600}
 

@@ -56,6 +56,18 @@ def test_every_event_has_a_golden_file_of_its_present_schema() -> None:
     assert not missing, f"run `python -m tests.support.golden`; it writes golden files of {missing}"
 
 
+def test_every_event_type_has_golden_files_numbered_by_its_versions() -> None:
+    numbers: dict[str, list[str]] = {}
+    for golden in GOLDENS:
+        name, number, _ = golden.path.name.split(".")
+        assert golden.schema.event_type == f"qpubus.{name}", golden.path
+        numbers.setdefault(name, []).append(number)
+    assert set(numbers) >= {event_type.__name__ for event_type in Event.types.values()}
+    assert {name: sorted(found) for name, found in numbers.items()} == {
+        name: [str(number) for number in range(1, len(found) + 1)] for name, found in numbers.items()
+    }
+
+
 def test_the_schema_files_are_what_the_classes_give() -> None:
     given = {f"{event_type.__name__}.avsc": avro_text(event_type) for event_type in Event.types.values()}
     files = {path.name: path.read_text() for path in AVRO.glob("*.avsc")}

@@ -105,8 +105,8 @@ def started(step: int, at_s: int, kind: Kind = "quantum") -> StepStarted:
     return StepStarted(job_id="job", step=step, kind=kind, started_us=at_s * SECOND)
 
 
-def completed(step: int, kind: Kind = "quantum", *fidelities: CircuitFidelity) -> StepCompleted:
-    return StepCompleted(job_id="job", step=step, kind=kind, fidelities=fidelities)
+def completed(step: int, kind: Kind = "quantum", *fidelities: CircuitFidelity, device_s: int = 0) -> StepCompleted:
+    return StepCompleted(job_id="job", step=step, kind=kind, fidelities=fidelities, device_time_us=device_s * SECOND)
 
 
 def fidelity(
@@ -156,7 +156,7 @@ def test_with_no_cases_a_kpi_is_null_and_says_why(name: str) -> None:
 
 
 def test_turnaround_is_from_declaration_to_result() -> None:
-    assert kpi("turnaround_s", *WHOLE_JOB).brief() == {"value": 160.0, "n": 1, "low": 160.0, "high": 160.0}
+    assert kpi("turnaround_s", *WHOLE_JOB).brief() == {"value": 160.0, "n": 1, "low": None, "high": None}
 
 
 def test_turnaround_is_split_into_parts() -> None:
@@ -167,7 +167,48 @@ def test_turnaround_is_split_into_parts() -> None:
         "queue_s": 25.0,
         "execution_s": 100.0,
         "classical_s": 2.0,
+        "emulated_s": 0.0,
     }
+
+
+WALL_JOB: tuple[tuple[Event, int], ...] = tuple(
+    (event, at_s * SECOND)
+    for event, at_s in (
+        (declared(), 10),
+        (admitted(), 12),
+        (started(0, 50), 20),
+        (completed(0, device_s=100), 23),
+        (started(1, 24, "loop"), 24),
+        (completed(1, "loop"), 26),
+        (started(2, 50), 27),
+        (completed(2, device_s=200), 30),
+        (recorded(), 31),
+    )
+)
+"""On the wall: a slot that begins in half a minute, and runs of 100 s and 200 s that were over after 3 s each."""
+
+
+def test_emulated_device_time_that_nobody_waited_for_is_counted_as_if_it_had_been() -> None:
+    shown = kpi("turnaround_s", *WALL_JOB)
+    assert shown.value == 21.0 + 127.0 + 197.0
+    assert {name: part.value for name, part in shown.parts.items()} == {
+        "policy_s": 2.0,
+        "human_s": 0.0,
+        "queue_s": 41.0,
+        "execution_s": 300.0,
+        "classical_s": 2.0,
+        "emulated_s": 324.0,
+    }
+
+
+def test_what_was_not_waited_out_is_told_where_turnaround_is_shown() -> None:
+    assert "324 s of it were emulated and not waited out" in kpi("turnaround_s", *WALL_JOB).method
+
+
+def test_a_run_that_was_stopped_before_it_began_makes_nobody_wait() -> None:
+    stopped = RunCancelled(job_id="job", step=0, device="trap", shots=0, device_time_us=0, reason="withdrawn")
+    job = told(KPIS, (started(0, 60), 10 * SECOND), (stopped, 20 * SECOND)).jobs["job"]
+    assert (job.execution_us, job.emulated_us) == (0, 0)
 
 
 @pytest.mark.parametrize("stop", [3, 5, 7], ids=["admitted", "quantum step done", "all steps done"])
@@ -248,9 +289,18 @@ def test_without_a_converged_job_there_is_no_cost_of_one() -> None:
     assert kpi("cost_per_converged_result_usd", captured("a", 30), recorded("a", False)).value is None
 
 
-def test_one_converged_job_is_its_own_interval() -> None:
-    shown = kpi("cost_per_converged_result_usd", captured("a", 30), recorded("a"))
-    assert (shown.low, shown.high) == (30.0, 30.0)
+@pytest.mark.parametrize("name", ["turnaround_s", "cost_per_converged_result_usd"])
+def test_a_single_job_has_no_interval_and_the_method_says_so(name: str) -> None:
+    shown = kpi(name, *WHOLE_JOB, captured("job", 30))
+    assert shown.value is not None
+    assert (shown.n, shown.low, shown.high) == (1, None, None)
+    assert "no interval from a single job" in shown.method
+
+
+def test_two_jobs_have_an_interval() -> None:
+    shown = kpi("cost_per_converged_result_usd", captured("a", 30), recorded("a"), captured("b", 20), recorded("b"))
+    half = 12.7062 * 5.0
+    assert (shown.low, shown.high) == pytest.approx((25.0 - half, 25.0 + half))
 
 
 def test_the_latest_reproduction_of_a_job_counts() -> None:

@@ -47,7 +47,7 @@ def test_keys_are_hashed_as_kafkas_own_tests_say(key: str, hashed: int) -> None:
 
 def test_a_second_writer_is_told_who_writes(data: Path) -> None:
     log = opened(data)
-    with pytest.raises(LogError, match=r"process \d+ writes the log in .*/data; only one process may"):
+    with pytest.raises(LogError, match=r"process \d+ writes the log in .*/data or audits it; only one process may"):
         opened(data)
     asyncio.run(log.close())
 

@@ -162,6 +162,24 @@ class TestAHybridJob:
         assert end(world) == ("JobFailed", expected)
         assert sum(kind == "quantum" for kind, _, _ in plans(world)) == 1
 
+    @pytest.mark.parametrize(
+        "asks",
+        [
+            (CircuitRun(template=0, parameters={"theta": 1.0}, shots=1),) * 4_097,
+            (CircuitRun(template=0, parameters={"theta": 1.0}, shots=1, label="l" * 600_000),),
+            (CircuitRun(template=0, parameters={f"p{number}": 1.0 for number in range(257)}, shots=1),),
+        ],
+        ids=["circuits", "bytes", "parameters"],
+    )
+    def test_fails_where_a_program_asks_for_more_than_an_event_can_hold(self, asks: tuple[CircuitRun, ...]) -> None:
+        class Asking(Sandbox):
+            def completed(self, planned: StepPlanned) -> StepCompleted:
+                return super().completed(planned).model_copy(update={"proposal": asks})
+
+        world = run(hybrid(), sandbox=Asking)
+        assert end(world) == ("JobFailed", "proposal_oversized")
+        assert [kind for kind, _, _ in plans(world)] == ["preprocess"]
+
     @pytest.mark.parametrize(("ceiling", "ending"), [(1_500, "JobCompleted"), (1_499, "JobFailed")])
     def test_has_exactly_its_ceiling_of_shots(self, ceiling: int, ending: str) -> None:
         quantum = hybrid().quantum.model_copy(update={"shots": 500})
@@ -249,6 +267,13 @@ class TestAJobFails:
         check(world)
 
 
+class TestADeadline:
+    def test_ends_a_job_whose_program_still_runs(self) -> None:
+        world = run(hybrid(deadline_us=DEADLINE_US), sandbox=Hung)
+        assert end(world) == ("JobFailed", "deadline_passed")
+        assert world.now_us == DEADLINE_US
+
+
 DEADLINE_US = 1_800_000_000_000_000 + 10**9
 
 
@@ -309,7 +334,24 @@ class TestASlotIsLostBeforeTheFirstRun:
         assert {each.token_digest for each in world.said(StepPlanned) if each.kind == "quantum"} == {first.token_digest}
 
 
+class Hung(Sandbox):
+    """Never answers."""
+
+    def run(self, heard: Heard, planned: StepPlanned) -> None:
+        pass
+
+
 class TestAJobIsWithdrawn:
+    def test_while_its_program_runs_and_does_not_wait_for_it(self) -> None:
+        town = Town().found()
+        town.declare(hybrid())
+        players = [*(Device(town.world, name) for name in DEVICES), Hung(town.world)]
+        play(town.world, players)
+        town.withdraw("job-1")
+        play(town.world, players)
+        assert end(town.world) == ("JobCancelled", "withdrawn")
+        check(town.world)
+
     def test_and_keeps_that_reason_where_its_last_step_fails(self) -> None:
         class Failing(Device):
             def run(self, heard: Heard, planned: StepPlanned) -> Iterator[None]:

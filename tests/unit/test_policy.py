@@ -20,6 +20,7 @@ from schemas.events import (
     PriceListPublished,
     RunCancelled,
     ShotsMeasured,
+    SiteFounded,
     StepFailed,
     StepOutcomeUnknown,
 )
@@ -329,6 +330,13 @@ class TestAnAnswerDoesNotCount:
 
     def test_by_a_demonstration_key_outside_the_demonstration(self) -> None:
         place = asked_town(clock="wall")
+        place.enrol("approver:demo", Role.APPROVER, assurance="demo")
+        place.grant("job-1", "approver:demo")
+        assert rejection(place) == "key_demo_only"
+
+    def test_by_a_demonstration_key_after_a_second_founding(self) -> None:
+        place = asked_town(clock="wall")
+        place.govern(SiteFounded(clock="virtual", epoch_us=0, seed=1))
         place.enrol("approver:demo", Role.APPROVER, assurance="demo")
         place.grant("job-1", "approver:demo")
         assert rejection(place) == "key_demo_only"

@@ -8,12 +8,12 @@ import pytest
 
 from projections.jobs import JOBS
 from projections.refold import refold
-from projections.runner import Runner, rebuild
+from projections.runner import Runner
 from projections.views import Views
 from qpubus.bench.history import EPOCH_US, SITE, Historian
+from replay.audit import verify_log
 from schemas.envelope import Record, Stray
 from streams.log.embedded import EmbeddedLog, create
-from streams.log.port import Place
 
 DAY_US = 86_400_000_000
 
@@ -48,6 +48,17 @@ async def up_to_date(runner: Runner) -> Runner:
     return runner
 
 
+async def verified(log: EmbeddedLog, historian: Historian) -> dict[str, bytes]:
+    """The views from nothing but the log, every record verified as it is folded."""
+    return shown((await up_to_date(Runner(log, 0, historian.roots))).views[SITE])
+
+
+async def refolded(log: EmbeddedLog, historian: Historian) -> dict[str, bytes]:
+    """The views from an audited log, as `replay rebuild` makes them."""
+    audit = await verify_log(log, historian.roots)
+    return shown((await refold(log, 0, [SITE], audit.passed_over))[SITE])
+
+
 def shown(views: Views) -> dict[str, bytes]:
     return views.to_bytes()
 
@@ -69,13 +80,13 @@ async def test_views_kept_event_by_event_equal_their_rebuild(tmp_path: Path) -> 
             await up_to_date(runner)
             await historian.tell(number)
         await up_to_date(runner)
-        assert shown(runner.views[SITE]) == shown((await rebuild(log, 0, historian.roots))[SITE])
+        assert shown(runner.views[SITE]) == await verified(log, historian)
 
 
-async def test_views_folded_without_verification_equal_their_rebuild(tmp_path: Path) -> None:
+async def test_views_folded_after_an_audit_equal_those_verified_one_by_one(tmp_path: Path) -> None:
     async with log_at(tmp_path) as log:
         historian = await two_jobs(log)
-        assert shown((await refold(log, 0, [SITE]))[SITE]) == shown((await rebuild(log, 0, historian.roots))[SITE])
+        assert await refolded(log, historian) == await verified(log, historian)
 
 
 async def test_a_start_reads_on_from_what_was_saved(tmp_path: Path) -> None:
@@ -88,7 +99,7 @@ async def test_a_start_reads_on_from_what_was_saved(tmp_path: Path) -> None:
         assert len(runner.views[SITE][JOBS].jobs) == 3
         await up_to_date(runner)
         assert not runner.refused
-        assert shown(runner.views[SITE]) == shown((await rebuild(log, 0, historian.roots))[SITE])
+        assert shown(runner.views[SITE]) == await verified(log, historian)
 
 
 async def test_a_start_with_all_saved_has_nothing_to_read(tmp_path: Path) -> None:
@@ -135,7 +146,7 @@ async def test_a_saved_state_ahead_of_its_log_is_passed_over(tmp_path: Path) -> 
 async def test_a_record_that_is_not_believed_changes_no_view(tmp_path: Path) -> None:
     async with log_at(tmp_path) as log:
         historian = await two_jobs(log)
-        before = shown((await rebuild(log, 0, historian.roots))[SITE])
+        before = await verified(log, historian)
         stored = (await log.read("intents", 0, 0, 1))[0]
         assert isinstance(stored.record, Record)
         forged = stored.record._replace(source="gateway:other")
@@ -145,13 +156,13 @@ async def test_a_record_that_is_not_believed_changes_no_view(tmp_path: Path) -> 
         assert shown(runner.views[SITE]) == before
 
 
-async def test_refolding_leaves_out_what_verification_refused(tmp_path: Path) -> None:
+async def test_refolding_leaves_out_what_the_audit_refused(tmp_path: Path) -> None:
     async with log_at(tmp_path) as log:
         historian = await two_jobs(log)
         results = [stored.record for stored in await log.read("results", 0, 0, 100)]
         shots = [each for each in results if isinstance(each, Record) and each.type == "qpubus.ShotsMeasured"]
         places = await log.append(shots[:1])
-        views = await refold(log, 0, [SITE], frozenset(places))
-        assert shown(views[SITE]) == shown((await rebuild(log, 0, historian.roots))[SITE])
-        assert shown((await refold(log, 0, [SITE]))[SITE]) != shown(views[SITE])
-        assert isinstance(places[0], Place)
+        audit = await verify_log(log, historian.roots)
+        assert audit.passed_over == set(places)
+        assert await refolded(log, historian) == await verified(log, historian)
+        assert shown((await refold(log, 0, [SITE], ()))[SITE]) != await verified(log, historian)

@@ -9,10 +9,11 @@ import pytest
 
 from agents.enclosure import Enclosure, Limits
 from agents.replies import Receipt
-from agents.sandbox import Sandbox
+from agents.sandbox import STARTS_MAX, Sandbox
 from schemas.digests import sha256_hex
 from schemas.events import (
     CircuitRun,
+    JobCancelled,
     JobFailed,
     Observable,
     ShotsMeasured,
@@ -65,6 +66,15 @@ def classical_step(program: str, **changes: Any) -> StepPlanned:
 
 def quantum_step(step: int, *circuits: CircuitRun) -> StepPlanned:
     return StepPlanned(job_id="bell-1", step=step, kind="quantum", iteration=1, device=TRAP, circuits=circuits, seed=1)
+
+
+def asking(circuits: int, parameters: int) -> str:
+    """A program that asks for so many circuits, each with so many parameters."""
+    return f"""import json
+named = {{f"p{{number}}": 0.5 for number in range({parameters})}}
+circuit = {{"template": 0, "parameters": named, "shots": 1}}
+print(json.dumps({{"circuits": [circuit] * {circuits}}}))
+"""
 
 
 def chunk(step: int, circuit: int, number: int, **counts: int) -> ShotsMeasured:
@@ -175,13 +185,52 @@ def test_on_the_virtual_clock_a_step_takes_the_time_it_is_told_to(tmp_path: Path
     asyncio.run(scenario())
 
 
-def test_a_step_interrupted_by_a_crash_is_run_again_and_begun_once(tmp_path: Path) -> None:
+def test_a_step_interrupted_by_a_crash_is_begun_and_run_again(tmp_path: Path) -> None:
     async def scenario() -> None:
         town = await planned_step(tmp_path, ASK)
         await town.sandbox().step()
         assert len(await town.events(StepStarted)) == 1
         await town.run(town.sandbox())
-        assert len(await town.events(StepStarted)) == len(await town.events(StepCompleted)) == 1
+        assert (len(await town.events(StepStarted)), len(await town.events(StepCompleted))) == (2, 1)
+
+    asyncio.run(scenario())
+
+
+def test_a_step_that_was_begun_three_times_and_never_ended_is_failed_and_not_begun_again(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        town = await planned_step(tmp_path, ASK)
+        for _ in range(STARTS_MAX):
+            await town.sandbox().step()
+        await town.run(town.sandbox())
+        (failed,) = await town.events(StepFailed)
+        assert failed.reason == "attempts_exhausted"
+        assert (len(await town.events(StepStarted)), await town.events(StepCompleted)) == (STARTS_MAX, [])
+
+    asyncio.run(scenario())
+
+
+def test_a_start_that_goes_down_counts_for_no_other_step(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        town = await planned_step(tmp_path, ASK)
+        await town.say("stage:orchestrator", classical_step(ASK, step=10))
+        for _ in range(STARTS_MAX):
+            await town.sandbox().step()
+        assert {started.step for started in await town.events(StepStarted)} == {9}
+
+    asyncio.run(scenario())
+
+
+def test_a_program_is_ended_when_its_job_is(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        town = await planned_step(tmp_path, "import time; time.sleep(60)")
+        sandbox = town.sandbox()
+        await sandbox.step()
+        running = asyncio.create_task(sandbox.step())
+        await asyncio.sleep(0.3)
+        await town.say("stage:orchestrator", JobCancelled(job_id="bell-1", reason="withdrawn", message=""))
+        async with asyncio.timeout(10):
+            await running
+        assert await town.events(StepFailed) == await town.events(StepCompleted) == []
 
     asyncio.run(scenario())
 
@@ -226,16 +275,29 @@ def test_a_program_that_the_manifest_does_not_name_is_not_run(tmp_path: Path, ch
     [
         ("raise SystemExit('no counts of zz')", "program_failed"),
         ("print('nonsense')", "output_malformed"),
-        ('print(\'{"circuits": [{"template": -1, "shots": 1}]}\')', "output_malformed"),
-        ('print(\'{"circuits": [{"template": 0, "shots": 0}]}\')', "output_malformed"),
-        ('print(\'{"observables": [{"name": "x"}]}\')', "output_malformed"),
+        ('print(\'{"circuits": [{"template": -1, "shots": 1}]}\')', "output_invalid"),
+        ('print(\'{"circuits": [{"template": 0, "shots": 0}]}\')', "output_invalid"),
+        ('print(\'{"circuits": [{"template": 0, "shots": 9223372036854775808}]}\')', "output_invalid"),
+        ('print(\'{"circuits": [{"template": 9223372036854775808, "shots": 1}]}\')', "output_invalid"),
+        (
+            'print(\'{"circuits": [{"template": 0, "shots": 1, "parameters": {"\' + \'p\' * 999 + \'": 1}}]}\')',
+            "output_invalid",
+        ),
+        ('print(\'{"observables": [{"name": "x"}]}\')', "output_invalid"),
+        ('print(\'{"observables": [{"name": "x", "value": 1, "standard_error": -1}]}\')', "output_invalid"),
+        ("print('{\"deep\": ' + '[' * 500 + ']' * 500 + '}')", "program_failed"),
+        (asking(circuits=4_096, parameters=32), "output_oversized"),
+        (asking(circuits=1, parameters=257), "output_invalid"),
     ],
-    ids=["failed", "no_json", "template", "shots", "observable"],
+    ids=[
+        *("failed", "no_json", "template", "shots", "shots_2**63", "template_2**63", "name", "observable", "error"),
+        *("deep", "proposal", "parameters"),
+    ],
 )
 def test_a_program_that_goes_wrong_fails_its_step_with_a_reason(tmp_path: Path, program: str, reason: str) -> None:
     failed = failed_step(tmp_path, program)
     assert failed.reason == reason
-    assert failed.message
+    assert 0 < len(failed.message) <= 200
     assert "/" not in failed.message
 
 

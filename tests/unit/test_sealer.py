@@ -37,6 +37,14 @@ async def test_a_thousand_records_are_sealed_at_once() -> None:
     assert len(await town.rounds()) == 2
 
 
+async def test_until_a_round_is_due_few_records_are_no_reason_to_wake_it() -> None:
+    town = await in_memory()
+    sealer = town.sealer()
+    before = sealer.patience
+    await sealer.step()
+    assert (before, sealer.patience * len(TOPICS) <= RECORDS_MAX, sealer.patience > 0) == (0, True, True)
+
+
 async def test_a_round_covers_every_topic() -> None:
     town = await in_memory()
     await town.pass_time(town.sealer())

@@ -6,6 +6,7 @@ with the rest and see nothing but the Hamiltonian, the job's parameters and the 
 
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field
@@ -74,6 +75,12 @@ class VqeJob(BaseModel):
 def vqe_job() -> VqeJob:
     """Return the shipped job."""
     return VqeJob.model_validate_json((_HERE / "job.json").read_bytes())
+
+
+def hamiltonian_terms() -> dict[str, float]:
+    """Return the Hamiltonian's terms, in hartree, by their Pauli letters."""
+    terms: Any = vqe_job().hamiltonian()["terms"]
+    return dict(terms)
 
 
 def exact_energy_hartree() -> float:

@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
+from agents.devices import runs
 from agents.devices.compiled import read_compiled
 from schemas.events import (
     CircuitRun,
     DeviceSnapshotTaken,
     JobFailed,
     PlacementOffered,
+    PriceListPublished,
     ReservationReleased,
     RunCancelled,
     ShotsMeasured,
@@ -21,7 +23,7 @@ from schemas.events import (
     StepStarted,
 )
 from tests.support.placed import SLOT, Placed, bell_run, placed_job
-from tests.support.town import TRAP, new_town
+from tests.support.town import TRAP, Town, new_town
 
 
 def ledger_chunks(job: Placed) -> dict[str, int]:
@@ -289,5 +291,84 @@ def test_a_canary_says_what_it_expects(tmp_path: Path) -> None:
     async def scenario() -> None:
         job = await completed_step(tmp_path, bell_run(theta=0.0, expected="00"))
         assert {chunk.expected for chunk in await job.town.events(ShotsMeasured)} == {"00"}
+
+    asyncio.run(scenario())
+
+
+async def reprice(town: Town, *devices: str, **changes: Any) -> None:
+    """Publish prices in which those of the devices named are changed; one that is named twice stands there twice."""
+    (first, *_) = await town.events(PriceListPublished)
+    changed = tuple(
+        each.model_copy(update=changes) for device in devices for each in first.devices if each.device == device
+    )
+    others = tuple(each for each in first.devices if each.device not in devices)
+    town.clock.advance_to(town.clock.now_us() + 1)
+    await town.say("root", first.model_copy(update={"devices": changed + others}))
+
+
+def test_a_job_is_run_by_the_prices_of_its_admission(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        steady = await completed_step(tmp_path / "steady", bell_run(4_000))
+        job = await placed_job(await new_town(tmp_path / "repriced"))
+        await reprice(job.town, TRAP, shots_max=100, hour_microusd=1 << 60)
+        await job.plan(bell_run(4_000))
+        await job.agent.step()
+        job.agent = job.town.device()
+        await job.run()
+        assert ledger_chunks(job) == ledger_chunks(steady)
+        assert len(await job.town.events(StepCompleted)) == 1
+
+    asyncio.run(scenario())
+
+
+def test_prices_between_which_nobody_can_choose_are_no_price(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        town = await new_town(tmp_path)
+        await reprice(town, TRAP, TRAP)
+        job = await placed_job(town)
+        (offered,) = await town.events(PlacementOffered)
+        assert offered.reason.startswith("price_unknown")
+        await job.plan()
+        await job.run()
+        (failed,) = await town.events(StepFailed)
+        assert (failed.reason, ledger_chunks(job)) == ("price_unknown", {})
+
+    asyncio.run(scenario())
+
+
+def test_a_step_that_compiles_otherwise_after_a_restart_fails_and_runs_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled = runs.compile_approved
+
+    def otherwise(circuits: tuple[CircuitRun, ...], *rest: Any) -> Any:
+        return compiled([each.model_copy(update={"parameters": {"theta": 0.5}}) for each in circuits], *rest)
+
+    async def scenario() -> None:
+        job = await placed_job(await new_town(tmp_path))
+        await job.plan(bell_run(4_000))
+        await job.agent.step()
+        await job.agent.step()
+        monkeypatch.setattr(runs, "compile_approved", otherwise)
+        job.agent = job.town.device()
+        await job.run()
+        (failed,) = await job.town.events(StepFailed)
+        assert (failed.reason, len(ledger_chunks(job))) == ("compiled_otherwise", 1)
+
+    asyncio.run(scenario())
+
+
+def test_a_step_that_is_too_large_to_be_told_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = runs.Run.start
+
+    def endless(*told: Any) -> StepStarted:
+        return begun(*told).model_copy(update={"isolation": "i" * (1 << 20)})
+
+    monkeypatch.setattr(runs.Run, "start", endless)
+
+    async def scenario() -> None:
+        job = await completed_step(tmp_path)
+        (failed,) = await job.town.events(StepFailed)
+        assert (failed.reason, ledger_chunks(job)) == ("output_oversized", {})
 
     asyncio.run(scenario())

@@ -2,6 +2,7 @@ import math
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import orjson
@@ -19,7 +20,7 @@ MILLIHARTREE = 1e-3
 JOB = vqe_job()
 FIT = load_program(JOB.program_path(JOB.programs.post))
 STEP = load_program(JOB.program_path(JOB.programs.step))
-TERMS = JOB.hamiltonian()["terms"]
+TERMS: dict[str, float] = cast(Any, JOB.hamiltonian()["terms"])
 
 
 def ideal(template: int, theta: float) -> np.ndarray:
@@ -40,7 +41,7 @@ def one_run(tmp_path_factory: pytest.TempPathFactory) -> VqeRun:
 
 def test_the_hamiltonian_has_the_full_ci_ground_state() -> None:
     paulis = {"I": np.eye(2), "X": np.array([[0, 1], [1, 0]]), "Z": np.diag([1, -1])}
-    matrix = sum(c * np.kron(paulis[name[0]], paulis[name[1]]) for name, c in TERMS.items())  # type: ignore[attr-defined]
+    matrix = sum(c * np.kron(paulis[name[0]], paulis[name[1]]) for name, c in TERMS.items())
     assert np.linalg.eigvalsh(matrix)[0] == pytest.approx(exact_energy_hartree(), abs=1e-9)
 
 
@@ -57,8 +58,8 @@ def test_no_exact_value_enters_the_job() -> None:
 @pytest.mark.parametrize("theta", [-1.2, -0.3, 0.0, 0.22, 1.5])
 def test_without_noise_the_estimator_gives_the_energy_of_the_state(theta: float) -> None:
     energy, raw = FIT.energies(TERMS, responses(theta))
-    along_z = TERMS["ZI"] + TERMS["IZ"]  # type: ignore[index]
-    expected = TERMS["II"] + TERMS["ZZ"] - along_z * math.cos(theta) - TERMS["XX"] * math.sin(theta)  # type: ignore[index]
+    along_z = TERMS["ZI"] + TERMS["IZ"]
+    expected = TERMS["II"] + TERMS["ZZ"] - along_z * math.cos(theta) - TERMS["XX"] * math.sin(theta)
     assert energy == pytest.approx(expected, abs=1e-9)
     assert raw == pytest.approx(expected, abs=1e-9)
 
@@ -136,7 +137,7 @@ def test_a_canary_gives_its_expected_bits_nearly_always(one_run: VqeRun) -> None
 
 
 def test_the_angle_is_found_from_measured_energies(one_run: VqeRun) -> None:
-    lowest = math.atan2(TERMS["XX"], TERMS["ZI"] + TERMS["IZ"])  # type: ignore[index]
+    lowest = math.atan2(TERMS["XX"], TERMS["ZI"] + TERMS["IZ"])
     assert one_run.result["details"]["theta"] == pytest.approx(lowest, abs=0.03)
     assert one_run.result["iterations"] >= 2
 
