@@ -73,7 +73,7 @@ async def verify_log(
     audit = Audit(roots={site: key_id(key) for site, key in roots.items()})
     findings = [_storage_finding(error) for error in log.check()]
     tell = _Told(progress, sum(log.tip(topic, number).size for topic in log.topics for number in range(log.partitions)))
-    with _collector_off():
+    with collector_off():
         for partition in range(log.partitions):
             here = {
                 site: key for site, key in roots.items() if partition_of(site.encode(), log.partitions) == partition
@@ -166,7 +166,7 @@ def _prefix(stored: Stored) -> bytes:
 
 
 @contextmanager
-def _collector_off() -> Iterator[None]:
+def collector_off() -> Iterator[None]:
     """Nothing that an audit makes points back at itself, so looking for cycles would be for nothing."""
     was_on = gc.isenabled()
     gc.disable()

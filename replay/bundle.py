@@ -19,6 +19,7 @@ import rfc8785
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from agents.artifacts import ArtifactError, ArtifactStore
+from replay.audit import collector_off
 from replay.provenance import Fact, envelope, named_documents, statement
 from schemas.admission import Admission, Stored
 from schemas.checkpoints import Vocabulary, head_holds, note_of, origin_of
@@ -63,10 +64,14 @@ class JobUnknown(Exception):
 
 @dataclass
 class _Trove:
-    """What one pass over the log keeps: leaves and names of all records, and in full those that may be needed."""
+    """What one pass over the log keeps: leaf, name and offset of all records, and in full those that may be needed.
+
+    `numbers` are places by topic and by the author's name and number.
+    """
 
     leaves: dict[str, list[bytes]] = field(default_factory=lambda: {topic: [] for topic in _HASHED})
-    places: dict[tuple[str, str, str], tuple[Place, int]] = field(default_factory=dict)
+    numbers: dict[str, dict[str, int]] = field(default_factory=lambda: {topic: {} for topic in _HASHED})
+    offsets: dict[str, list[int]] = field(default_factory=lambda: {topic: [] for topic in _HASHED})
     chosen: dict[Place, Stored] = field(default_factory=dict)
     later: dict[Place, Stored] = field(default_factory=dict)
 
@@ -91,7 +96,8 @@ async def bundle(
     """
     site, root_public_key = home
     gathering = _Gathering(log, site, root_public_key, job_id)
-    records, round_ = await gathering.gather()
+    with collector_off():
+        records, round_ = await gathering.gather()
     facts = gathering.facts(records.values())
     topics = {topic for topic, _ in records if topic in _HASHED}
     content: dict[str, Any] = {
@@ -163,20 +169,20 @@ class _Gathering:
 
     async def _pass_over(self, topic: str, vocabulary: Vocabulary) -> None:
         """Take the leaves and names of a topic's records, and those records that may belong to the bundle."""
-        trove, leaves = self._trove, self._trove.leaves[topic]
+        trove, leaves, numbers = self._trove, self._trove.leaves[topic], self._trove.numbers[topic]
         async for found in self._records(topic):
             before = len(leaves)
             leaves += map(leaf_hash, vocabulary.digests(found))
+            trove.offsets[topic] += [stored.offset for stored in found]
             for number, stored in enumerate(found, before):
                 record = stored.record
                 if not isinstance(record, Record):
                     continue
-                place = topic, number
-                trove.places[topic, record.source, record.sequence] = place, stored.offset
+                numbers.setdefault(f"{record.source}/{record.sequence}", number)
                 if record.subject == self._job_id or topic == "governance":
-                    trove.chosen[place] = stored
+                    trove.chosen[topic, number] = stored
                 elif record.type in _LATER:
-                    trove.later[place] = stored
+                    trove.later[topic, number] = stored
 
     async def _follow_causes(self) -> None:
         """Take in the causes of the records so far, and theirs. Those of governance are the log's, not the job's."""
@@ -184,12 +190,11 @@ class _Gathering:
         waiting = [stored for (topic, _), stored in trove.chosen.items() if topic != "governance"]
         while waiting:
             for cause in _causes(waiting.pop()):
-                found = trove.places.get((cause.topic, cause.source, str(cause.sequence)))
-                if found is None or found[0] in trove.chosen:
+                number = trove.numbers.get(cause.topic, {}).get(f"{cause.source}/{cause.sequence}")
+                if number is None or (cause.topic, number) in trove.chosen:
                     continue
-                place, offset = found
-                [stored] = await self._log.read(place[0], self.partition, offset, 1)
-                trove.chosen[place] = stored
+                [stored] = await self._log.read(cause.topic, self.partition, trove.offsets[cause.topic][number], 1)
+                trove.chosen[cause.topic, number] = stored
                 waiting.append(stored)
 
     def _take_named(self) -> None:

@@ -51,6 +51,9 @@ RUNS_MAX = 256
 DEPTH_MAX = 32
 SKEW_US_MAX = 5 * 60 * 1_000_000
 INTEGER_MAX = 2**53 - 1
+COMPLETED_MAX = 1 << 20
+ASKED_MAX = 64
+FAILURES_MAX = 10_000
 FINDINGS_SHOWN = 20
 
 TEXTS = ("causes", "id", "inputs", "key", "sequence", "source", "subject", "time", "traceparent", "type")
@@ -373,6 +376,7 @@ class Schema:
             raise Wrong("body_undecodable", f"a schema is not JSON: {error}") from None
         self._records: dict[str, dict[str, Any]] = {}
         self._readers: dict[str, list[tuple[str, Read]]] = {}
+        self._completed = 0
         self._read = self._reader(parsed, 0)
         if not isinstance(parsed, dict) or parsed.get("type") != "record":
             raise Wrong("body_undecodable", "a schema is of no record")
@@ -381,7 +385,10 @@ class Schema:
     def read(self, data: bytes) -> dict[str, Any]:
         """The fields of a record in a body; every byte must be used."""
         body = Body(data)
-        fields: dict[str, Any] = self._read(body, 0)
+        try:
+            fields: dict[str, Any] = self._read(body, 0)
+        except RecursionError:
+            raise Wrong("body_undecodable", "a body is nested too deeply") from None
         if body.left:
             raise Wrong("body_undecodable", "bytes are left over after the record")
         return fields
@@ -390,7 +397,11 @@ class Schema:
         """A JSON object as the fields of a record that occurs in this schema, with defaults where it says nothing."""
         if name not in self._records:
             raise Wrong("proof_invalid", f"the schema has no {name}")
-        return self._complete(self._records[name], value)
+        self._completed = 0
+        try:
+            return self._complete(self._records[name], value)
+        except RecursionError:
+            raise Wrong("proof_invalid", "the manifest is nested too deeply") from None
 
     def _full_name(self, record: Mapping[str, Any]) -> str:
         name, space = record.get("name"), record.get("namespace")
@@ -447,6 +458,9 @@ class Schema:
         return read
 
     def _complete(self, type_: Any, value: Any) -> Any:
+        self._completed += 1
+        if self._completed > COMPLETED_MAX:
+            raise Wrong("proof_invalid", "the defaults of the schema have no end")
         match type_:
             case "double" if isinstance(value, int | float) and not isinstance(value, bool):
                 return float(value)
@@ -1103,21 +1117,19 @@ def check_withdrawal(withdrawn: Event, keys: Mapping[str, Key]) -> None:
         raise Wrong("proof_invalid", "the agent signed another withdrawal")
 
 
-def check_answer(answer: Event, asked: Iterable[Event], keys: Mapping[str, Key]) -> None:
-    """That the approver signed a statement that was put to them, with this decision."""
+def check_answer(answer: Event, asked: Mapping[str, list[Any]], keys: Mapping[str, Key]) -> None:
+    """That the approver signed a statement that was put to them, with this decision; `asked` is by intent digest."""
     proof = answer.get("proof", dict)
     key, signature = keys.get(str(proof.get("key_id"))), proof.get("signature")
     if key is None or key.role != "approver" or key.source != answer.get("approver", str):
         raise Wrong("key_unknown", "the key is not enrolled for this approver")
     denied = answer.type == "ApprovalDenied"
     decision, reason = ("deny", answer.get("reason", str)) if denied else ("grant", "")
-    for each in asked:
-        statement = each.get("statement", dict)
-        if statement.get("intent_digest") == answer.get("intent_digest", str) and isinstance(signature, bytes):
-            with suppress(ValueError):
-                signed = canonical({"decision": decision, "reason": reason, "statement": plain(statement)})
-                if holds(key.raw, signature, signed):
-                    return
+    for statement in asked.get(answer.get("intent_digest", str), [])[:ASKED_MAX]:
+        with suppress(ValueError):
+            signed = canonical({"decision": decision, "reason": reason, "statement": plain(statement)})
+            if isinstance(signature, bytes) and holds(key.raw, signature, signed):
+                return
     raise Wrong("approval_proof_invalid", "no statement that was put to this approver bears this signature")
 
 
@@ -1211,6 +1223,9 @@ class _Verification:
                 self.events.append(self.ledger.judge(record))
             except Wrong as wrong:
                 self._failed[record.place] = record, wrong
+                if len(self._failed) == FAILURES_MAX:
+                    self._find(0, _at(record.place), "failures_many", "so many records do not hold that it stops here")
+                    return
 
     def _reject(self) -> None:
         """Records that do not hold are no finding where the stage in charge has rejected them for the same reason."""
@@ -1220,12 +1235,15 @@ class _Verification:
             is_here = event.fields.get("partition") == self.bundle.partition and isinstance(offset, int)
             if is_here and REJECTS.get(topic) == event.key.role:
                 rejections[topic, offset] = event
+        excused = 0
         for place, (record, wrong) in self._failed.items():
             rejection = rejections.get(place)
             said = (rejection.fields.get("reason"), rejection.fields.get("digest")) if rejection else None
-            if said not in [(wrong.reason, digest.hex()) for digest in self._digests(record)]:
+            if said in [(wrong.reason, digest.hex()) for digest in self._digests(record)]:
+                excused += 1
+            else:
                 self._find(0, _at(place), wrong.reason, str(wrong))
-        if excused := len(self._failed) - sum(finding.rank == 0 for finding in self.report.findings):
+        if excused:
             self.report.notes.append(f"{excused} records were rejected on the log and are not believed")
         self.events = [event for event in self.events if not self._is_dropped(event, rejections)]
 
@@ -1353,7 +1371,12 @@ class _Verification:
         keys = self.ledger.keys
         answered = {cause[:3] for event in self._all("IntentRefused", "ApprovalRejected") for cause in event.causes}
         declared = {event.text("job_id"): event for event in self._all("IntentDeclared")}
-        asked = self._all("ApprovalRequested")
+        asked: dict[str, list[Any]] = {}
+        for event in self._all("ApprovalRequested"):
+            statement = event.fields.get("statement")
+            if isinstance(statement, dict):
+                asked.setdefault(str(statement.get("intent_digest")), []).append(statement)
+        grants = {(event.text("approver"), event.text("intent_digest")) for event in self._all("ApprovalGranted")}
         for event in self.events:
             try:
                 match event.type:
@@ -1372,21 +1395,18 @@ class _Verification:
                     case "TraceSealed" if event.text("job_id") in declared:
                         check_trace(event, declared[event.text("job_id")])
                     case "IntentAdmitted":
-                        self._check_admission(event, declared.get(event.text("job_id")))
+                        self._check_admission(event, declared.get(event.text("job_id")), grants)
                     case _:
                         pass
             except Wrong as wrong:
                 if event.name not in answered:
                     self._find(0, _of(event), wrong.reason, str(wrong))
 
-    def _check_admission(self, admitted: Event, declared: Event | None) -> None:
-        if declared and admitted.get("intent_digest", str) != declared.digest:
+    def _check_admission(self, admitted: Event, declared: Event | None, grants: set[tuple[str, str]]) -> None:
+        digest, approver = admitted.get("intent_digest", str), admitted.get("approver", str)
+        if declared and digest != declared.digest:
             raise Wrong("intent_other", "another intent was admitted than the one that was declared")
-        approver = admitted.get("approver", str)
-        grants = [
-            (each.fields.get("approver"), each.fields.get("intent_digest")) for each in self._all("ApprovalGranted")
-        ]
-        if approver and (approver, admitted.fields["intent_digest"]) not in grants:
+        if approver and (approver, digest) not in grants:
             self._find(1, _of(admitted), "grant_absent", f"the grant of {approver} is not there", is_missing=True)
 
     def _check_completeness(self) -> None:

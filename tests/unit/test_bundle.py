@@ -205,6 +205,13 @@ def test_a_change_is_found_where_nobody_signs_for_it(change: str) -> None:
     assert reasons & {"content_differs", "statement_invalid", "key_unknown"}
 
 
+def test_a_bundle_of_records_that_do_not_hold_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(standalone, "FAILURES_MAX", 5)
+    report = standalone.verify(bundled(FREE), raw_public_key(private_key("stranger")))
+    assert report.verdict == standalone.TAMPERED
+    assert "failures_many" in {finding.reason for finding in report.findings}
+
+
 def test_a_bundle_under_another_root_key_is_believed_in_nothing() -> None:
     report = standalone.verify(bundled(FREE), raw_public_key(private_key("stranger")))
     assert report.verdict == standalone.TAMPERED

@@ -12,11 +12,22 @@ from replay import standalone
 from replay.audit import verify
 from schemas.admission import Stored
 from schemas.checkpoints import note_of, origin_of
+from schemas.codec import own_schemas
 from schemas.envelope import Inputs, Record, Stray
-from schemas.events import ApprovalGranted, CheckpointSealed, CheckpointWitnessed, Cosignature, EventRejected
-from schemas.keys import raw_public_key
+from schemas.events import (
+    ApprovalGranted,
+    CheckpointSealed,
+    CheckpointWitnessed,
+    Cosignature,
+    EventRejected,
+    IntentWithdrawn,
+    KeyRevoked,
+    ReproductionMeasured,
+)
+from schemas.keys import key_id, raw_public_key
 from schemas.note import Kind, NoteKey, cosign
 from schemas.topics import TOPICS
+from streams.author import Scribe, seal_all
 from streams.log.embedded import EmbeddedLog
 from streams.orchestrator import ORCHESTRATOR
 from streams.reader import Reader
@@ -160,6 +171,30 @@ def test_a_bundle_that_no_witness_has_seen_is_uncovered_for_who_asks_for_it(tmp_
     assert (report.verdict, report.findings) == (standalone.UNCOVERED, [])
 
 
+async def measured(data: Path) -> None:
+    """Let the auditor say something of the job after the last round."""
+    log = EmbeddedLog(data, lambda: LATER_US)
+    try:
+        member = Membership("auditor:main", HOME[0], private_key("auditor:main"), HOME[1])
+        said = ReproductionMeasured(
+            job_id=GRANTED, seed=1, index=1, low=1, high=1, p_value=1, shift_max=0, verdict="reproducible"
+        )
+        await Party(member, log, VirtualClock(LATER_US)).say(draft(said, LATER_US))
+    finally:
+        await log.close()
+
+
+def test_what_came_after_the_checkpoints_is_told_and_covered_by_no_witness(tmp_path: Path) -> None:
+    data = restore(golden_logs()[0], tmp_path / "data")
+    asyncio.run(witnessed(data))
+    asyncio.run(measured(data))
+    made = bundle_from(data, GRANTED)
+    report = standalone.verify(made, HOME[1])
+    assert (report.verdict, report.records - report.proven) == (standalone.SOUND, 1)
+    assert "1 records came after the checkpoints: their order is not proven yet" in report.notes
+    assert standalone.verify(made, HOME[1], policy()).verdict == standalone.UNCOVERED
+
+
 def test_a_cosignature_that_does_not_hold_is_found(tmp_path: Path) -> None:
     data = restore(golden_logs()[0], tmp_path / "data")
     asyncio.run(witnessed(data, truly=False))
@@ -225,3 +260,34 @@ def record_id(record: Record | Stray) -> tuple[str, str]:
 
 def grant_id(grant: Heard) -> tuple[str, str]:
     return grant.source, str(grant.cause.sequence)
+
+
+async def revoked(data: Path, *, speaks_on: bool) -> None:
+    """Let the root revoke the gateway's key, naming the last that it said; the key may be used once more."""
+    log = EmbeddedLog(data, lambda: LATER_US)
+    try:
+        items = await Reader(log, 0, TOPICS, dict([HOME])).read(10_000)
+        by_gateway = [each for each in items if isinstance(each, Heard) and each.source == "gateway:main"]
+        last = {each.cause.topic: each for each in by_gateway}
+        root = Membership("root", HOME[0], private_key("root"), HOME[1])
+        gateway = Membership("gateway:main", HOME[0], private_key("gateway:main"), HOME[1])
+        revocation = KeyRevoked(key_id=key_id(raw_public_key(gateway.key)), reason="lost")
+        told = draft(revocation, LATER_US, *last.values(), subject=HOME[0])
+        await Party(root, log, VirtualClock(LATER_US)).say(told)
+        if speaks_on:
+            withdrawn = IntentWithdrawn(job_id=GRANTED, agent_key_id="k", agent_proof="p", reason="r")
+            [sequence] = [each.cause.sequence for each in last.values() if each.cause.topic == "intents"]
+            schemas = {schema.event_type: schema for schema in own_schemas()}
+            scribe = Scribe("gateway:main", HOME[0], schemas, {"intents": sequence})
+            await log.append(seal_all([scribe.write(draft(withdrawn, LATER_US))], gateway.key))
+    finally:
+        await log.close()
+
+
+@pytest.mark.parametrize("speaks_on", [False, True])
+def test_a_revoked_key_counts_for_what_it_had_said_and_for_nothing_more(tmp_path: Path, speaks_on: bool) -> None:
+    data = restore(golden_logs()[0], tmp_path / "data")
+    asyncio.run(revoked(data, speaks_on=speaks_on))
+    audit, report = asyncio.run(verify(data)), standalone.verify(bundle_from(data, GRANTED), HOME[1])
+    assert standalone.VERDICTS[report.verdict] == audit.verdict.word == ("tampered" if speaks_on else "sound")
+    assert [finding.reason for finding in report.findings] == ["key_revoked"] * speaks_on

@@ -57,15 +57,13 @@ def test_every_event_has_a_golden_file_of_its_present_schema() -> None:
 
 
 def test_every_event_type_has_golden_files_numbered_by_its_versions() -> None:
-    numbers: dict[str, list[str]] = {}
+    numbers: dict[str, set[int]] = {}
     for golden in GOLDENS:
         name, number, _ = golden.path.name.split(".")
         assert golden.schema.event_type == f"qpubus.{name}", golden.path
-        numbers.setdefault(name, []).append(number)
+        numbers.setdefault(name, set()).add(int(number))
     assert set(numbers) >= {event_type.__name__ for event_type in Event.types.values()}
-    assert {name: sorted(found) for name, found in numbers.items()} == {
-        name: [str(number) for number in range(1, len(found) + 1)] for name, found in numbers.items()
-    }
+    assert [name for name, found in numbers.items() if found != set(range(1, len(found) + 1))] == []
 
 
 def test_the_schema_files_are_what_the_classes_give() -> None:

@@ -345,7 +345,7 @@ class TestAJobIsWithdrawn:
     def test_while_its_program_runs_and_does_not_wait_for_it(self) -> None:
         town = Town().found()
         town.declare(hybrid())
-        players = [*(Device(town.world, name) for name in DEVICES), Hung(town.world)]
+        players: list[Device | Sandbox] = [*(Device(town.world, name) for name in DEVICES), Hung(town.world)]
         play(town.world, players)
         town.withdraw("job-1")
         play(town.world, players)

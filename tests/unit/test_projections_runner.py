@@ -63,6 +63,12 @@ def shown(views: Views) -> dict[str, bytes]:
     return views.to_bytes()
 
 
+async def test_the_log_that_figures_are_measured_on_is_sound(tmp_path: Path) -> None:
+    async with log_at(tmp_path) as log:
+        audit = await verify_log(log, (await two_jobs(log)).roots)
+        assert (audit.findings, audit.passed_over) == ([], set())
+
+
 async def test_every_event_of_a_sound_log_is_believed(tmp_path: Path) -> None:
     async with log_at(tmp_path) as log:
         historian = await two_jobs(log)

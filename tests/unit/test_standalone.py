@@ -171,6 +171,35 @@ def test_hostile_schemas_and_bodies_are_refused(text: str, body: bytes) -> None:
         standalone.Schema(text).read(body)
 
 
+def record(name: str, *fields: tuple[Any, Any]) -> dict[str, Any]:
+    named = [{"name": f"f{at}", "type": kind, "default": default} for at, (kind, default) in enumerate(fields)]
+    return {"type": "record", "name": name, "namespace": "q", "fields": named}
+
+
+def doubling(depth: int) -> dict[str, Any]:
+    """Each record has the next one twice, by default."""
+    if depth == 0:
+        return record("R0", ("long", 1))
+    return record(f"R{depth}", (doubling(depth - 1), {}), (f"q.R{depth - 1}", {}))
+
+
+@pytest.mark.parametrize(
+    "schema", [record("R", ("q.R", {})), record("R", ({"type": "array", "items": "q.R"}, [{}])), doubling(28)]
+)
+def test_defaults_without_end_are_refused(schema: dict[str, Any]) -> None:
+    with pytest.raises(standalone.Wrong, match=r"nested too deeply|have no end"):
+        standalone.Schema(orjson.dumps(schema).decode()).completed(f"q.{schema['name']}", {})
+
+
+def test_bodies_that_go_deeper_than_any_event_are_refused() -> None:
+    lists: Any = "q.R"
+    for _ in range(25):
+        lists = {"type": "array", "items": lists}
+    schema = standalone.Schema(orjson.dumps(record("R", (lists, []))).decode())
+    with pytest.raises(standalone.Wrong, match="nested too deeply"):
+        schema.read(b"\x02" * 5_000)
+
+
 def vkey(name: str, kind: Kind = Kind.COSIGNATURE) -> str:
     return NoteKey(name, kind, private_key(name).public_key().public_bytes_raw()).text
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from agents.devices import runs
+from agents.devices.approved import compile_approved
 from agents.devices.compiled import read_compiled
 from schemas.events import (
     CircuitRun,
@@ -339,10 +340,8 @@ def test_prices_between_which_nobody_can_choose_are_no_price(tmp_path: Path) -> 
 def test_a_step_that_compiles_otherwise_after_a_restart_fails_and_runs_no_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    compiled = runs.compile_approved
-
     def otherwise(circuits: tuple[CircuitRun, ...], *rest: Any) -> Any:
-        return compiled([each.model_copy(update={"parameters": {"theta": 0.5}}) for each in circuits], *rest)
+        return compile_approved([each.model_copy(update={"parameters": {"theta": 0.5}}) for each in circuits], *rest)
 
     async def scenario() -> None:
         job = await placed_job(await new_town(tmp_path))
