@@ -97,17 +97,26 @@ async def verify_log(
 def _scan(log: EmbeddedReader, partition: int, scans: Mapping[str, SiteScan], tell: "_Told") -> list[Finding]:
     """Take every record of a partition number to the scan of its site; what is wrong with their storage."""
     findings = []
-    home = min(scans)
     for topic in log.topics:
         try:
             for chunk in _chunks(log.rows(topic, partition)):
-                for key, neighbours in groupby(chunk, key=lambda stored: stored.record.key):
-                    site = key if isinstance(key, str) else (key or b"").decode("latin-1")
-                    scans.get(site, scans[home]).take(list(neighbours))
+                for scan, neighbours in _by_site(chunk, scans):
+                    scan.take(neighbours)
                 tell.more(len(chunk))
         except LogCorrupt as error:
             findings.append(_storage_finding(error))
     return findings
+
+
+def _by_site(chunk: list[Stored], scans: Mapping[str, SiteScan]) -> Iterator[tuple[SiteScan, list[Stored]]]:
+    """Neighbours of one site after the other, with that site's scan; a key that is no site's is the first one's."""
+    home = scans[min(scans)]
+    if len(scans) == 1:
+        yield home, chunk
+        return
+    for key, neighbours in groupby(chunk, key=lambda stored: stored.record.key):
+        site = key if isinstance(key, str) else (key or b"").decode("latin-1")
+        yield scans.get(site, home), list(neighbours)
 
 
 class _Told:

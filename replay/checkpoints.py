@@ -6,7 +6,6 @@ and the root of each checkpoint that a witness has kept.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from hashlib import sha256
 from itertools import islice
 from typing import NamedTuple
 
@@ -18,7 +17,7 @@ from schemas.admission import Admitted, EnrolledKey, Refused, Stored
 from schemas.checkpoints import Vocabulary, head_holds, note_of, origin_of
 from schemas.events import CheckpointSealed, CheckpointWitnessed, Cosignature
 from schemas.keys import raw_public_key
-from schemas.merkle import Frontier, leaf_hash
+from schemas.merkle import Frontier, leaf_hash, leaf_hashes
 from schemas.note import Note, NoteInvalid, Signature
 from schemas.topics import UNSEALED_ALONE
 from streams.log.port import ReadableLog
@@ -217,7 +216,7 @@ class Tree:
     def _leaves(self, digests: Sequence[bytes]) -> Iterator[bytes]:
         corrections, at = self._corrections, self._frontier.size
         if not corrections:
-            return iter([sha256(b"\x00" + digest).digest() for digest in digests])  # `leaf_hash`, without the calls
+            return iter(leaf_hashes(digests))
         return (leaf_hash(corrections.get(place, digest)) for place, digest in enumerate(digests, at))
 
     def _finding(self, offset: int, reason: str, detail: str, *, is_missing: bool = False) -> Finding:

@@ -15,7 +15,7 @@ from schemas.admission import Stored
 from schemas.checkpoints import note_of, origin_of
 from schemas.events import CheckpointSealed, TreeHead
 from schemas.keys import raw_public_key
-from schemas.merkle import Frontier, leaf_hash, root_hash
+from schemas.merkle import Frontier, leaf_hashes, root_hash
 from schemas.note import Checkpoint, Note, NoteInvalid, parse_checkpoint, parse_note
 from schemas.tiles import CHECKPOINT, WIDTH, Tile, bundle, edge_tiles, number_path
 from schemas.topics import Role
@@ -146,7 +146,7 @@ class Growing:
     def take(self, entries: Entries) -> None:
         """Write a bundle with its segment, and each tile that becomes full by it."""
         digests = [digest for _, digest in entries]
-        leaves = [leaf_hash(digest) for digest in digests]
+        leaves = leaf_hashes(digests)
         self._put(Tile(-1, self._number, len(entries)), bundle(digests))
         self._put(Tile(0, self._number, len(entries)), b"".join(leaves))
         if self._segments:

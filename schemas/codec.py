@@ -211,16 +211,23 @@ def _device_reader(schema: Schema) -> Callable[[bytes], str]:
         return lambda _: ""
     if not all(isinstance(kind, str) and kind in _STEPPED_OVER for kind in kinds):
         return lambda body: getattr(decode(body, schema), "device", "")
-    are_texts = [kind == "string" for kind in kinds]
+    are_texts = (*(kind == "string" for kind in kinds), True)
 
     def read_device(body: bytes) -> str:
-        at = 0
+        at = number = 0
         for is_text in are_texts:
-            size, at = _long_at(body, at)
+            byte = body[at]
+            if byte > 0x7F:
+                number, at = _long_at(body, at)
+            else:  # most numbers have one byte, and a call costs more than reading it
+                number, at = (byte >> 1) ^ -(byte & 1), at + 1
             if is_text:
-                at += size
-        size, at = _long_at(body, at)
-        return body[at : at + size].decode()
+                if number < 0:
+                    raise IndexError
+                at += number
+        if at > len(body):
+            raise IndexError
+        return body[at - number : at].decode()
 
     return read_device
 

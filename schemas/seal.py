@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from schemas.envelope import EnvelopeInvalid, Record
 from schemas.keys import KEY_ID_BYTES, key_id, raw_public_key
-from schemas.merkle import audit_paths, leaf_hash, tree_levels
+from schemas.merkle import audit_paths, leaf_hashes, tree_levels
 
 PAYLOAD_TYPE = b"application/vnd.qpubus.batch.v1"
 BATCH_MAX = 4_096
@@ -58,7 +58,7 @@ def batch_message(root: bytes, size: int) -> bytes:
 
 def seal_batch(records: Sequence[Record], digests: Sequence[bytes], key: Ed25519PrivateKey) -> list[Record]:
     """The same records, each with its seal; `digests` are theirs in order (a digest does not depend on the seal)."""
-    levels = tree_levels([leaf_hash(digest) for digest in digests])
+    levels = tree_levels(leaf_hashes(digests))
     signature = key.sign(batch_message(levels[-1][0], len(digests)))
     prefix = _VERSION + bytes.fromhex(key_id(raw_public_key(key))) + signature
     seals = batch_seals(prefix, levels)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from schemas.admission import Stored
 from schemas.checkpoints import Sizes, Vocabulary
 from schemas.events import CheckpointSealed
-from schemas.merkle import Frontier, leaf_hash
+from schemas.merkle import Frontier, leaf_hashes
 from schemas.topics import TOPICS
 from streams.log.port import LogCorrupt, LogIncomplete, ReadableLog
 
@@ -53,7 +53,7 @@ class Trees:
 
         Places count records. On a log whose offsets have gaps they would have to be looked up.
         """
-        return [leaf_hash(digest) for _, digest in await self.entries(topic, start, end)]
+        return leaf_hashes(digest for _, digest in await self.entries(topic, start, end))
 
     async def entries(self, topic: str, start: int, end: int) -> list[tuple[Stored, bytes]]:
         """The same records with their digests, which are what the leaves are hashes of."""

@@ -68,7 +68,7 @@ def genesis(log_id: str, topic: str, partition: int) -> bytes:
 def record_texts(record: Record) -> str:
     """Key and header texts of a record in one line; `LogError` if one holds what no header text may hold."""
     texts = '"'.join((record[1], *record[3:12]))
-    if texts.count('"') != _QUOTES or "\\" in texts or not texts.isascii() or not texts.isprintable() or not record[1]:
+    if texts.count('"') != _QUOTES or "\\" in texts or not (record[1] and texts.isascii() and texts.isprintable()):
         raise LogError(
             f"{record.topic}: a record has an empty key, or a text with a quotation mark, a backslash or no ASCII; "
             "append it as a Stray if it must be kept"

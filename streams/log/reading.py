@@ -142,12 +142,12 @@ class EmbeddedReader:
                 for row, stored in zip(rows, all_stored(topic, partition, rows), strict=True):
                     if row[0] != base + at:
                         raise _missing(topic, partition, at)
-                    if hashed:
-                        before, chain = chain, row[5]
-                        if chain_after(before, *row[1:5]) != chain:
-                            raise _changed(topic, partition, at)
+                    _, append_time_us, texts, value, seal, after = row
+                    if hashed and chain_after(chain, append_time_us, texts, value, seal) != after:
+                        raise _changed(topic, partition, at)
+                    chain = after
                     at += 1
-                    if head and at == head.size and row[5] != head.chain:
+                    if head and at == head.size and chain != head.chain:
                         raise _changed(topic, partition, at - 1)
                     yield stored
             if head and at < head.size:
