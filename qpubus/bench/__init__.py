@@ -8,6 +8,7 @@ from typing import Any
 
 MODULES = {
     "log.append_sealed": "log_append",
+    "log.append_sealed_by_8": "log_append",
     "log.append_sealed_typed": "log_append",
     "log.append_sealed_vs_eventsourcing": "log_append",
     "audit.verify": "audit_verify",

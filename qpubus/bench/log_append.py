@@ -1,6 +1,7 @@
 """How fast sealed events are appended durably: against the same bytes written raw, and against another event store.
 
-One author appends batches of 100, one after the other. The raw writer is given the same batches, each a transaction.
+One author appends batches of 100, one after the other; beside it stands what eight authors reach who append at once.
+The raw writer is given the same batches, each a transaction.
 """
 
 import asyncio
@@ -51,6 +52,7 @@ class Figures(NamedTuple):
 
     raw: list[float]
     sealed: list[float]
+    grouped: list[float]
     typed: list[float]
     eventsourcing: list[float]
 
@@ -71,15 +73,16 @@ class Started(DomainEvent):
 
 
 def measure() -> list[dict[str, Any]]:
-    """Append the same events in four ways, turn by turn, and compare the medians."""
-    figures = Figures([], [], [], [])
+    """Append the same events in five ways, turn by turn, and compare the medians."""
+    figures = Figures([], [], [], [], [])
     for _ in range(ROUNDS + 1):
-        for rate, way in zip(figures, (_raw, _sealed, _typed, _eventsourcing), strict=True):
+        for rate, way in zip(figures, (_raw, _sealed, _grouped, _typed, _eventsourcing), strict=True):
             with tempfile.TemporaryDirectory(prefix="qpubus-bench-", dir=_ON_DISK) as directory:
                 rate.append(way(Path(directory)))
-    raw, sealed, typed, other = (statistics.median(rates[1:]) for rates in figures)  # the first round warms up
+    raw, sealed, grouped, typed, other = (statistics.median(rates[1:]) for rates in figures)  # the first round warms up
     return [
         _figure("log.append_sealed", sealed, "the same bytes, raw through apsw", raw),
+        _figure("log.append_sealed_by_8", grouped, "the same bytes, raw through apsw", raw),
         _figure("log.append_sealed_typed", typed, "the same bytes, raw through apsw", raw),
         _figure("log.append_sealed_vs_eventsourcing", typed, "eventsourcing on SQLite, unsigned", other),
     ]
@@ -136,8 +139,8 @@ def _draft(number: int, cause: Cause) -> Draft:
     return Draft("results", event, _JOB, started_us, (cause,))
 
 
-def _scribe() -> Scribe:
-    return Scribe("device:ion-1", _SITE, _SCHEMAS)
+def _scribe(number: int = 0) -> Scribe:
+    return Scribe(f"device:ion-{number}", _SITE, _SCHEMAS)
 
 
 def _raw(directory: Path) -> float:
@@ -175,22 +178,34 @@ def _sealed(directory: Path) -> float:
     return asyncio.run(_appended(directory, drafts, bodies))
 
 
+def _grouped(directory: Path) -> float:
+    """As `_sealed`, but the batches are those of eight authors who append at once, so that some share a transaction."""
+    drafts = _drafts()
+    bodies = [[encode(draft.event) for draft in batch] for batch in drafts]
+    return asyncio.run(_appended(directory, drafts, bodies, authors=8))
+
+
 def _typed(directory: Path) -> float:
     """As `_sealed`, with the Avro encoding measured too."""
     return asyncio.run(_appended(directory, _drafts(), None))
 
 
-async def _appended(directory: Path, drafts: list[list[Draft]], bodies: Sequence[list[bytes]] | None) -> float:
+async def _appended(
+    directory: Path, drafts: list[list[Draft]], bodies: Sequence[list[bytes]] | None, authors: int = 1
+) -> float:
     create(directory / "data")
     log = EmbeddedLog(directory / "data", lambda: time.time_ns() // 1_000)
 
-    scribe, key = _scribe(), Ed25519PrivateKey.generate()
+    async def author(number: int) -> None:
+        scribe, key = _scribe(number), Ed25519PrivateKey.generate()
+        for at in range(number, len(drafts), authors):
+            encoded = bodies[at] if bodies else [None] * BATCH
+            written = [scribe.write(draft, body) for draft, body in zip(drafts[at], encoded, strict=True)]
+            await log.append(seal_all(written, key))
+
     with _collected():
         started = time.perf_counter()
-        for at, batch in enumerate(drafts):
-            encoded = bodies[at] if bodies else [None] * BATCH
-            written = [scribe.write(draft, body) for draft, body in zip(batch, encoded, strict=True)]
-            await log.append(seal_all(written, key))
+        await asyncio.gather(*map(author, range(authors)))
         rate = BATCH * BATCHES / (time.perf_counter() - started)
     await log.close()
     return rate
