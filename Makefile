@@ -1,4 +1,5 @@
-# Needs Python 3.11 to 3.13, make and git, nothing else. Start with `make demo` or `make test`; `make help` lists the rest.
+# Needs Python 3.11 to 3.13, make and git; for Kafka a container engine, or Java 17 and Maven.
+# Start with `make demo` or `make test`; `make help` lists the rest.
 
 # The newest supported Python that really runs: a version manager's shim may be on the path and still fail.
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do $$p -c '$(SUPPORTED)' 2>/dev/null && echo $$p && break; done)
@@ -6,7 +7,7 @@ SUPPORTED = import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_inf
 BIN = .venv/bin
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --only-binary :all: --no-header --no-annotate
 
-.PHONY: help demo test test-long check format bench lock upgrade dist clean
+.PHONY: help demo judges test test-long check format kafka bench lock upgrade dist clean
 
 help: ## show these lines
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -14,8 +15,11 @@ help: ## show these lines
 demo: .venv/installed ## run the main job, from an agent's signed intent to a verified result
 	@$(BIN)/qpubus demo
 
-test: .venv/installed ## run all tests but the long ones; needs no network
-	@$(BIN)/python -m pytest
+judges: .venv/installed ## install what the tests ask from npm (conformance runner, Inspector, parsers), once a lock
+	@$(BIN)/python -m tests.support.node
+
+test: .venv/installed ## run all tests but the long ones, two at a time; needs a network once, for Kafka and what npm brings
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 test-long: .venv/installed ## run the long tests: many seeds, many kills
 	@$(BIN)/python -m pytest -m long
@@ -29,6 +33,9 @@ check: .venv/installed ## check style, types and the direction of imports; chang
 format: .venv/installed ## mend what can be mended by machine
 	@$(BIN)/ruff check --fix-only
 	@$(BIN)/ruff format
+
+kafka: .venv/installed ## start a Kafka broker for the bus, in a container or in Java; `qpubus kafka stop` ends it
+	@$(BIN)/qpubus kafka start
 
 bench: .venv/installed ## measure, each figure against its reference
 	@$(BIN)/qpubus bench

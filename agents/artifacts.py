@@ -1,11 +1,11 @@
 """The artefact store: documents too large for an event, kept under their SHA-256 and checked whenever they are read."""
 
 import errno
-import os
 import re
-import tempfile
 from hashlib import sha256
 from pathlib import Path
+
+from streams.disk import PRIVATE, put
 
 ARTIFACT_BYTES_MAX = 16 << 20
 _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
@@ -31,7 +31,7 @@ class ArtifactStore:
     def put(self, content: bytes) -> str:
         """Store a document durably and return its digest; a damaged copy of it is replaced.
 
-        It is written beside its place, flushed and moved there, so a killed process leaves a whole document or none.
+        A killed process leaves a whole document or none.
         """
         if len(content) > self._bytes_max:
             raise ArtifactError(
@@ -40,7 +40,7 @@ class ArtifactStore:
         digest = sha256(content).hexdigest()
         if not self.has(digest):
             try:
-                self._write(self._directory / digest, content)
+                put(self._directory / digest, content, PRIVATE)
             except OSError as error:
                 full = error.errno in (errno.ENOSPC, errno.EDQUOT)
                 raise ArtifactError(
@@ -63,6 +63,10 @@ class ArtifactStore:
             raise ArtifactError("artifact_damaged", f"the bytes stored as {digest} have changed: store it again")
         return content
 
+    def holds(self, digest: str) -> bool:
+        """Whether a document was stored; who reads it finds out whether it is still whole."""
+        return self._path(digest).is_file()
+
     def has(self, digest: str) -> bool:
         """Whether a document is there, whole."""
         try:
@@ -75,19 +79,3 @@ class ArtifactStore:
         if not _DIGEST.match(digest):
             raise ArtifactError("digest_malformed", "an artefact is named by a SHA-256 in lower-case hex")
         return self._directory / digest
-
-    def _write(self, path: Path, content: bytes) -> None:
-        descriptor, aside = tempfile.mkstemp(dir=self._directory, prefix=".aside-")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(aside).replace(path)
-        finally:
-            Path(aside).unlink(missing_ok=True)
-        directory = os.open(self._directory, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)

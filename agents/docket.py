@@ -7,6 +7,7 @@ from agents.replies import Outcome, PendingApproval, Receipt
 from schemas.events import (
     ApprovalDenied,
     ApprovalGranted,
+    ApprovalPresented,
     ApprovalRejected,
     ApprovalRequested,
     IntentAdmitted,
@@ -23,12 +24,16 @@ from streams.stage import Heard
 
 @dataclass
 class Case:
-    """One job from its intent to its end. `answer` is a person's that policy has not turned down."""
+    """One job from its intent to its end.
+
+    `answers` are people's to the latest request that policy has not turned down; `presented` by whom it was shown to.
+    """
 
     heard: Heard
     declared: IntentDeclared
     requested: Heard | None = None
-    answer: Heard | None = None
+    answers: list[Heard] = field(default_factory=list)
+    presented: dict[str, Heard] = field(default_factory=dict)
     withdrawn: Heard | None = None
     result: ResultRecorded | None = None
     ended: tuple[Literal["completed", "failed", "cancelled", "refused"], str, str] | None = None
@@ -59,11 +64,16 @@ class Docket:
     """All jobs of a site by id."""
 
     cases: dict[str, Case] = field(default_factory=dict)
+    job_ids: dict[tuple[str, str], str] = field(default_factory=dict)
+    """By agent and idempotency key, the job that was declared under it."""
 
     def hear(self, heard: Heard) -> None:
-        """Take in an event; the first intent of a job id is the job's."""
+        """Take in an event; the first intent of a job id, or idempotency key, is the one that counts."""
         if isinstance(heard.event, IntentDeclared):
-            self.cases.setdefault(heard.event.job_id, Case(heard, heard.event))
+            manifest = heard.event.manifest
+            self.cases.setdefault(manifest.job_id, Case(heard, heard.event))
+            if manifest.idempotency_key:
+                self.job_ids.setdefault((manifest.initiator, manifest.idempotency_key), manifest.job_id)
             return
         case = self.cases.get(getattr(heard.event, "job_id", ""))
         if case is not None:
@@ -73,11 +83,14 @@ class Docket:
 def _follow(case: Case, heard: Heard) -> None:
     match heard.event:
         case ApprovalRequested():
-            case.requested, case.answer = heard, None
+            case.requested, case.answers, case.presented = heard, [], {}
         case ApprovalGranted() | ApprovalDenied():
-            case.answer = heard
-        case ApprovalRejected():
-            case.answer = None
+            case.answers.append(heard)
+        case ApprovalPresented(approver=approver):
+            case.presented.setdefault(approver, heard)
+        case ApprovalRejected(approver=approver):
+            of_person = [each for each in case.answers if getattr(each.event, "approver", "") == approver]
+            case.answers = [each for each in case.answers if each not in of_person[-1:]]
         case IntentAdmitted():
             case.requested = None
         case IntentRefused() as refused if refused.intent_digest == case.heard.digest:

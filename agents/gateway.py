@@ -5,41 +5,52 @@ it, and what is appended carries that signature on. It answers only when the eve
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from typing import NamedTuple, TypeVar
 
 import orjson
 
+from agents.answers import REASON_LENGTH_MAX, answered, kept_reason, why_no_reason, why_not_answered
 from agents.artifacts import ArtifactError, ArtifactStore
+from agents.calibrations import Calibrations, read_request
 from agents.docket import Case, Docket
 from agents.drafts import draft
-from agents.intake import check_agent, completed, known_key, of_fit, read_manifest, signing_key, why_not_kept
+from agents.fitting import Fits
+from agents.holdings import Holdings
+from agents.intake import check_agent, completed, known_key, read_manifest, signing_key, why_not_kept
 from agents.party import Clock, Membership, Party
+from agents.petitions import Petition, Petitions, subject_of, why_not
 from agents.rehearsal import Rehearsal, dry_run
 from agents.replies import Answer, DryRun, Outcome, PendingApproval, Problem, Receipt, Refused, Said, Stored, refusal
+from agents.together import Together
+from agents.tracing import current_traceparent
 from agents.vault import Vault, VaultError
 from schemas.admission import EnrolledKey
-from schemas.events import (
-    ApprovalDenied,
-    ApprovalGranted,
-    ArtifactStored,
-    HumanProof,
-    IntentDeclared,
-    IntentWithdrawn,
-    TraceSealed,
-)
+from schemas.envelope import Cause
+from schemas.events import ApprovalPresented, ArtifactStored, IntentDeclared, IntentWithdrawn, TraceSealed
 from schemas.keys import key_id, raw_public_key
 from schemas.manifest import Manifest
-from schemas.proofs import TYPE_WITHDRAWAL, ProofInvalid, declared_manifest, sign_manifest, verify_jws
+from schemas.proofs import TYPE_WITHDRAWAL, ProofInvalid, sign_manifest, verify_jws
 from schemas.topics import Role
 from schemas.traces import SealedTrace
+from streams.author import Draft
+from streams.halts import Halt
 from streams.log.port import AppendUnknown, Log, LogError
-from streams.policy.approval import why_not_counted
-from streams.policy.state import Waiting
 from streams.stage import Heard
 
-REASON_LENGTH_MAX = 1_000
+DECLARED_TOGETHER_MAX = 32
 Reply = TypeVar("Reply")
+
+
+class _Declaration(NamedTuple):
+    """What an agent hands in to declare a job, and the trace that its call belongs to."""
+
+    manifest_json: bytes
+    agent_proof: str
+    trace: SealedTrace | None
+    idempotency_key: str
+    traceparent: str
 
 
 class Gateway(Party):
@@ -51,8 +62,12 @@ class Gateway(Party):
         self._key_id = key_id(raw_public_key(membership.key))
         self._artifacts = artifacts
         self._docket = Docket()
+        self._calibrations = Calibrations()
+        self._petitions = Petitions()
         self._rehearsal = Rehearsal(artifacts)
-        self._stored: set[str] = set()
+        self._holdings = Holdings()
+        self._fits = Fits()
+        self._declarations = Together(self._declare_all, DECLARED_TOGETHER_MAX)
         self._turn = asyncio.Lock()
         self._hearing = asyncio.Lock()
 
@@ -60,8 +75,9 @@ class Gateway(Party):
         """Take in one event, one's own among them."""
         self._docket.hear(heard)
         self._rehearsal.hear(heard)
-        if isinstance(heard.event, ArtifactStored):
-            self._stored.add(heard.event.digest)
+        self._calibrations.hear(heard)
+        self._petitions.hear(heard)
+        self._holdings.hear(heard)
 
     async def listen(self) -> bool:
         """Hear all there is to hear now; calls and turns may come at the same time."""
@@ -69,13 +85,15 @@ class Gateway(Party):
             return await super().listen()
 
     async def declare(
-        self, manifest_json: bytes, agent_proof: str, trace: SealedTrace | None = None
+        self, manifest_json: bytes, agent_proof: str, trace: SealedTrace | None = None, idempotency_key: str = ""
     ) -> Receipt | Refused:
         """Take an agent's intent: check it whole, complete and sign it, append it. Said again, the same receipt.
 
-        The decision trace that the manifest names may come beside it: its text goes into the vault.
+        The decision trace that the manifest names may come beside it: its text goes into the vault. So may an
+        idempotency key, which completes the manifest: under one key an agent has one job, whatever it says again.
         """
-        return await self._call(lambda: self._declare(manifest_json, agent_proof, trace))
+        asked = _Declaration(manifest_json, agent_proof, trace, idempotency_key, current_traceparent())
+        return await self._declarations.ask(asked)
 
     async def dry_run(self, manifest_json: bytes) -> DryRun | Refused:
         """What would become of a manifest; nothing is appended or reserved."""
@@ -89,13 +107,43 @@ class Gateway(Party):
         """Take a person's no and its reason, which is signed too."""
         return await self._call(lambda: self._answer(answer, reason))
 
+    async def present(self, job_id: str, key_name: str) -> Said | Refused:
+        """Note that what a job asks was shown to the person of this key, once for each request."""
+        return await self._call(lambda: self._present(job_id, key_name))
+
+    async def keep_reason(self, job_id: str, key_name: str, text: str) -> str | Refused:
+        """Keep why somebody is about to say no, or to withdraw; they sign the pointer, and their text can be erased."""
+        return await self._call(lambda: self._keep_reason(job_id, key_name, text))
+
+    async def petition(self, petition: Petition) -> Said | Refused:
+        """Take what a person says of their own accord, by their proof. Said again, the same answer."""
+        return await self._call(lambda: self._petition(petition))
+
+    def halted(self, agent: str) -> Halt | None:
+        """A halt that stops all that an agent does, as far as this party has heard."""
+        return self._rehearsal.policy.halts.covering(agent)
+
     async def withdraw(self, agent_proof: str) -> Said | Refused:
         """Take an agent's word that it no longer wants its job."""
         return await self._call(lambda: self._withdraw(agent_proof))
 
-    async def store_artifact(self, content: bytes, media_type: str) -> Stored | Refused:
-        """Keep a document for jobs to name by its digest."""
-        return await self._call(lambda: self._store(content, media_type))
+    async def request_calibration(self, agent_proof: str) -> Said | Refused:
+        """Take an agent's wish to have a device measured anew. Said again, the same answer."""
+        return await self._call(lambda: self._request_calibration(agent_proof))
+
+    async def store_artifact(self, content: bytes, media_type: str, owner: str = "") -> Stored | Refused:
+        """Keep a document for jobs to name by its digest; `owner` is the agent that may read it again."""
+        return await self._call(lambda: self._store(content, media_type, owner))
+
+    @property
+    def keys(self) -> Mapping[str, EnrolledKey]:
+        """Every key that was ever enrolled at the site, by its id, as far as this party has heard."""
+        return self._reader.admission(self.site).keys
+
+    @property
+    def holdings(self) -> Holdings:
+        """Who may read which document, as far as this party has heard."""
+        return self._holdings
 
     async def approvals(self) -> list[PendingApproval]:
         """The jobs that wait for a person, the longest waiting first."""
@@ -108,6 +156,11 @@ class Gateway(Party):
         await self.listen()
         case = self._docket.cases.get(job_id)
         return case.outcome if case else None
+
+    async def say(self, *drafts: Draft) -> list[Cause]:
+        """Say it within the caller's trace, unless it belongs to that of its causes."""
+        here = current_traceparent()
+        return await super().say(*(each if each.traceparent else each._replace(traceparent=here) for each in drafts))
 
     async def _call(self, answer: Callable[[], Awaitable[Reply | Refused]]) -> Reply | Refused:
         async with self._turn:
@@ -123,40 +176,87 @@ class Gateway(Party):
             except LogError as error:
                 return Refused("log_failed", f"nothing was appended: {error}")
 
-    async def _declare(self, manifest_json: bytes, agent_proof: str, trace: SealedTrace | None) -> Receipt | Refused:
-        manifest = read_manifest(manifest_json)
+    async def _declare_all(self, asked: Sequence[_Declaration]) -> list[Receipt | Refused]:
+        """Answer declarations that came together. Two of one job are not answered in one round: the second finds it."""
+        replies: dict[int, Receipt | Refused] = {}  # by the place in `asked`
+        while len(replies) < len(asked):
+            refused = await self._call(partial(self._declare_round, asked, replies))
+            if isinstance(refused, Refused):
+                replies |= {at: refused for at in range(len(asked)) if at not in replies}
+        return [replies[at] for at in range(len(asked))]
+
+    async def _declare_round(self, asked: Sequence[_Declaration], replies: dict[int, Receipt | Refused]) -> None:
+        """Append what holds of the declarations without a reply, all in one batch, and reply."""
+        said: dict[int, tuple[int, IntentDeclared]] = {}
+        drafts: list[Draft] = []
+        claimed: set[object] = set()
+        for at, each in enumerate(asked):
+            if at in replies:
+                continue
+            found = await self._prepared(each)
+            await asyncio.sleep(0)  # others of this process get their turn
+            if isinstance(found, Receipt | Refused):
+                replies[at] = found
+                continue
+            intent, now_us = found
+            names = _names(intent)
+            if names.isdisjoint(claimed):
+                claimed |= names
+                said[at] = (len(drafts), intent)
+                told = [intent, *([_sealed(intent.job_id, each.trace)] if each.trace else [])]
+                drafts += [draft(event, now_us)._replace(traceparent=each.traceparent) for event in told]
+        causes = await self.say(*drafts) if drafts else []
+        for at, (place, intent) in said.items():
+            replies[at] = Receipt(intent.job_id, causes[place].digest, intent.manifest, drafts[place].time_us)
+
+    async def _prepared(self, asked: _Declaration) -> tuple[IntentDeclared, int] | Receipt | Refused:
+        """The intent of a declaration that holds, and its time; or the earlier receipt, or why it is refused."""
+        manifest = read_manifest(asked.manifest_json)
         if isinstance(manifest, Refused):
             return manifest
-        agent_key_id = check_agent(manifest, agent_proof, self._keys)
-        if isinstance(agent_key_id, Refused):
-            return agent_key_id
-        earlier = self._docket.cases.get(manifest.job_id)
-        if earlier is not None:
-            return self._again(earlier, manifest)
-        problems = await self._problems(manifest)
-        if problems:
+        agent_key = check_agent(manifest, asked.agent_proof, self.keys)
+        if isinstance(agent_key, Refused):
+            return agent_key
+        whole = completed(manifest, asked.idempotency_key)
+        if isinstance(whole, Refused):
+            return whole
+        if earlier := self._earlier(whole):
+            return self._again(earlier, whole)
+        if problems := await self._problems(manifest):
             return refusal(problems)
-        signed = sign_manifest(completed(manifest), self._key, self._key_id)
         intent = IntentDeclared(
-            job_id=manifest.job_id, agent_key_id=agent_key_id, agent_proof=agent_proof, manifest=signed
+            job_id=manifest.job_id,
+            agent_key_id=agent_key.key_id,
+            agent_proof=asked.agent_proof,
+            manifest=sign_manifest(whole, self._key, self._key_id),
+            assurance="gateway-held" if agent_key.assurance == "gateway-held" else "agent-held",
         )
-        now_us = self.clock.now_us()
-        said = [draft(intent, now_us)]
-        if trace is not None:
-            if refused := why_not_kept(manifest, trace):
+        if asked.trace is not None:
+            if refused := why_not_kept(manifest, asked.trace):
                 return refused
-            await asyncio.to_thread(self._vault.keep, trace)
-            said.append(draft(_sealed(manifest.job_id, trace), now_us))
-        cause = (await self.say(*said))[0]
-        return Receipt(manifest.job_id, cause.digest, signed, now_us)
+            try:
+                await asyncio.to_thread(self._vault.keep, asked.trace)
+            except VaultError as error:
+                return Refused("vault_failed", f"nothing was appended: {error}")
+        return intent, self.clock.now_us()
 
-    def _again(self, earlier: Case, manifest: Manifest) -> Receipt | Refused:
-        """The earlier receipt if the very same was declared under this job id."""
-        key = self._keys[earlier.declared.agent_key_id]
-        if declared_manifest(earlier.declared, raw_public_key(key.public_key)) == manifest:
+    def _earlier(self, manifest: Manifest) -> Case | None:
+        """The job that was declared under the idempotency key of a manifest, or else under its job id."""
+        job_id = self._docket.job_ids.get((manifest.initiator, manifest.idempotency_key or ""), manifest.job_id)
+        return self._docket.cases.get(job_id)
+
+    @staticmethod
+    def _again(earlier: Case, manifest: Manifest) -> Receipt | Refused:
+        """The earlier receipt if the very same was declared; what the gateway completes follows from what is said."""
+        said = earlier.declared.manifest
+        same = {"signature": said.signature, "idempotency_key": manifest.idempotency_key or said.idempotency_key}
+        if manifest.model_copy(update=same) == said:
             return earlier.receipt
-        message = f"the job id {manifest.job_id} was used for another manifest: choose a new one"
-        return refusal([Problem("job_id", "job_repeated", message)])
+        if said.job_id == manifest.job_id:
+            message = f"the job id {manifest.job_id} was used for another manifest: choose a new one"
+            return refusal([Problem("job_id", "job_repeated", message)])
+        message = f"this key was used for another manifest, that of the job {said.job_id}: choose a new one"
+        return refusal([Problem("idempotency_key", "idempotency_key_reused", message)])
 
     async def _problems(self, manifest: Manifest) -> list[Problem]:
         """What is wrong with a manifest at this site at this time, all of it."""
@@ -166,11 +266,14 @@ class Gateway(Party):
         if manifest.deadline_us is not None and manifest.deadline_us <= self.clock.now_us():
             problems.append(Problem("deadline_us", "deadline_passed", "it lies in the past: give a later one or none"))
         problems += [
-            Problem(f"artifacts.{name}", "artifact_missing", f"no document {digest} is stored: store it first")
+            Problem(f"artifacts.{name}", "artifact_missing", f"no document {digest} is stored for you: store it first")
             for name, digest in manifest.artifacts.items()
-            if not self._artifacts.has(digest)
+            if not self._artifacts.holds(digest) or self._holdings.is_others(manifest.initiator, digest)
         ]
-        return problems + await asyncio.to_thread(of_fit, manifest, self._rehearsal.standing().snapshots)
+        snapshots = self._rehearsal.standing().snapshots
+        if self._fits.knows(manifest, snapshots):
+            return problems + self._fits.problems(manifest, snapshots)
+        return problems + await asyncio.to_thread(self._fits.problems, manifest, snapshots)
 
     async def _dry_run(self, manifest_json: bytes) -> DryRun | Refused:
         manifest = read_manifest(manifest_json)
@@ -187,49 +290,47 @@ class Gateway(Party):
         case = self._docket.cases.get(answer.job_id)
         if case is None:
             return Refused("job_unknown", f"there is no job {answer.job_id} here")
-        if reason is not None and not 0 < len(reason.strip()) <= len(reason) <= REASON_LENGTH_MAX:
-            return Refused("reason_missing", f"say why, in at most {REASON_LENGTH_MAX} characters: the agent reads it")
-        key = known_key(answer.key_id, self._keys, Role.APPROVER)
-        if isinstance(key, Refused):
-            return key
-        proof = HumanProof(proof_type="ed25519", key_id=answer.key_id, signature=answer.signature)
-        event: ApprovalGranted | ApprovalDenied
-        if reason is None:
-            event = ApprovalGranted(
-                job_id=answer.job_id, intent_digest=answer.intent_digest, approver=key.source, proof=proof
-            )
-        else:
-            event = ApprovalDenied(
-                job_id=answer.job_id,
-                intent_digest=answer.intent_digest,
-                approver=key.source,
-                reason=reason,
-                proof=proof,
-            )
-        if case.answer is not None and case.answer.event == event:
-            return Said(answer.job_id, case.answer.digest, case.answer.time_us)
-        return self._why_not_answered(case, event) or await self._say_answer(case, event)
-
-    def _why_not_answered(self, case: Case, event: ApprovalGranted | ApprovalDenied) -> Refused | None:
-        """What policy would say to an answer, asked before it is appended."""
-        policy = self._rehearsal.policy
-        waiting = policy.jobs.get(event.job_id)
-        if not isinstance(waiting, Waiting) or case.requested is None:
-            return Refused("approval_not_waiting", f"the job {event.job_id} waits for no approval, or no longer")
-        if case.answer is not None:
-            return Refused("approval_answered", f"the job {event.job_id} has been answered already")
-        as_heard = case.requested._replace(event=event, source=self.source, time_us=self.clock.now_us())
-        why = why_not_counted(policy, waiting, as_heard, event)
-        return Refused(why.value, why.sentence) if why is not None else None
-
-    async def _say_answer(self, case: Case, event: ApprovalGranted | ApprovalDenied) -> Said:
+        event = answered(answer, reason, self.keys)
+        if isinstance(event, Refused):
+            return event
+        for each in case.answers:
+            if each.event == event:
+                return Said(answer.job_id, each.digest, each.time_us)
+        if reason and (refused := why_no_reason(reason, event.approver, self._vault)):
+            return refused
         now_us = self.clock.now_us()
-        because = [case.requested] if case.requested else []
-        cause = (await self.say(draft(event, now_us, *because)))[0]
+        if refused := why_not_answered(self._rehearsal.policy, case, event, self.source, now_us):
+            return refused
+        cause = (await self.say(draft(event, now_us, *([case.requested] if case.requested else []))))[0]
         return Said(event.job_id, cause.digest, now_us)
 
+    async def _present(self, job_id: str, key_name: str) -> Said | Refused:
+        case = self._docket.cases.get(job_id)
+        key = known_key(key_name, self.keys, Role.APPROVER)
+        if isinstance(key, Refused):
+            return key
+        if case is None or case.requested is None:
+            return Refused("approval_not_waiting", f"the job {job_id} waits for no approval, or no longer")
+        if key.source in case.presented:
+            shown = case.presented[key.source]
+            return Said(job_id, shown.digest, shown.time_us)
+        presented = ApprovalPresented(job_id=job_id, intent_digest=case.heard.digest, approver=key.source)
+        now_us = self.clock.now_us()
+        cause = (await self.say(draft(presented, now_us, case.requested)))[0]
+        return Said(job_id, cause.digest, now_us)
+
+    async def _petition(self, petition: Petition) -> Said | Refused:
+        policy, subject = self._rehearsal.policy, subject_of(petition)
+        if earlier := self._petitions.earlier(petition, policy):
+            return Said(subject, earlier.digest, earlier.time_us)
+        now_us = self.clock.now_us()
+        if refused := why_not(petition, policy, self.keys, self.site, now_us):
+            return refused
+        cause = (await self.say(draft(petition, now_us, *self._petitions.because(petition), subject=subject)))[0]
+        return Said(subject, cause.digest, now_us)
+
     async def _withdraw(self, agent_proof: str) -> Said | Refused:
-        key = signing_key(agent_proof, self._keys, Role.AGENT)
+        key = signing_key(agent_proof, self.keys, Role.AGENT)
         if isinstance(key, Refused):
             return key
         try:
@@ -247,6 +348,8 @@ class Gateway(Party):
             return Said(case.declared.job_id, case.withdrawn.digest, case.withdrawn.time_us)
         if case.outcome is not None:
             return Refused("job_ended", f"the job has ended already: it is {case.outcome.state}")
+        if refused := why_no_reason(wish["reason"], key.source, self._vault):
+            return refused
         withdrawn = IntentWithdrawn(
             job_id=case.declared.job_id, agent_key_id=key.key_id, agent_proof=agent_proof, reason=wish["reason"]
         )
@@ -254,16 +357,37 @@ class Gateway(Party):
         cause = (await self.say(draft(withdrawn, now_us, case.heard)))[0]
         return Said(case.declared.job_id, cause.digest, now_us)
 
-    async def _store(self, content: bytes, media_type: str) -> Stored:
+    async def _keep_reason(self, job_id: str, key_name: str, text: str) -> str | Refused:
+        if job_id not in self._docket.cases:
+            return Refused("job_unknown", f"there is no job {job_id} here")
+        return kept_reason(text, job_id, self.keys.get(key_name), self._vault)
+
+    async def _request_calibration(self, agent_proof: str) -> Said | Refused:
+        requested = read_request(agent_proof, self.keys, self.site)
+        if isinstance(requested, Refused):
+            return requested
+        first, heard = self._calibrations.first.get((requested.initiator, requested.request_id), (None, None))
+        if heard is not None and first == requested:
+            return Said(requested.request_id, heard.digest, heard.time_us)
+        if refused := self._calibrations.why_not(requested, self._rehearsal.policy.halts):
+            return refused
+        now_us = self.clock.now_us()
+        cause = (await self.say(draft(requested, now_us)))[0]
+        return Said(requested.request_id, cause.digest, now_us)
+
+    async def _store(self, content: bytes, media_type: str, owner: str) -> Stored:
         digest = self._artifacts.put(content)
-        if digest not in self._stored:
-            stored = ArtifactStored(digest=digest, media_type=media_type, size_bytes=len(content))
+        if not self._holdings.is_stored_for(digest, owner):
+            stored = ArtifactStored(digest=digest, media_type=media_type, size_bytes=len(content), owner=owner)
             await self.say(draft(stored, self.clock.now_us(), subject=self.site))
         return Stored(digest, len(content))
 
-    @property
-    def _keys(self) -> dict[str, EnrolledKey]:
-        return self._reader.admission(self.site).keys
+
+def _names(intent: IntentDeclared) -> set[object]:
+    """What an intent takes for itself: the job id, and the agent's idempotency key."""
+    manifest = intent.manifest
+    key = manifest.idempotency_key
+    return {manifest.job_id, *([(manifest.initiator, key)] if key else [])}
 
 
 def _sealed(job_id: str, trace: SealedTrace) -> TraceSealed:

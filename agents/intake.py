@@ -8,23 +8,27 @@ from typing import Any
 import orjson
 from pydantic import ValidationError
 
-from agents.devices.approved import middle, parsed
-from agents.devices.compiler import bind, compile_circuit
+from agents.devices.approved import parsed
+from agents.devices.compiler import bind
 from agents.devices.qasm import CircuitInvalid
-from agents.devices.snapshot import Snapshot
+from agents.fitting import templates_of
 from agents.replies import MANIFEST_INVALID, Problem, Refused, refusal
 from agents.sandbox import RESERVED_INPUTS
 from schemas.admission import EnrolledKey
-from schemas.manifest import MANIFEST_BYTES_MAX, CircuitTemplate, Manifest, Quantum, signed_payload
+from schemas.manifest import MANIFEST_BYTES_MAX, Manifest, Quantum, signed_payload
 from schemas.proofs import PROOF_BYTES_MAX, TYPE_INTENT, ProofInvalid, jws_key_id, verify_jws
 from schemas.topics import Role
 from schemas.traces import TEXT_BYTES_MAX, SealedTrace
 
 ARTIFACTS_MAX = 64
 DEPTH_MAX = 16
+MEMBERS_MAX = 64
+"""Of one object that is no map: each unknown one is a problem to be told."""
+PROBLEMS_MAX = 500
+_MAPS = frozenset({"parameters", "artifacts"})
 SEED_BITS = 53
 """RFC 8785 numbers are doubles: of more bits, two integers would have one text."""
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_STRING = re.compile(rb'"[^"]*"')
 
 
 def read_manifest(manifest_json: bytes) -> Manifest | Refused:
@@ -32,16 +36,9 @@ def read_manifest(manifest_json: bytes) -> Manifest | Refused:
     if len(manifest_json) > MANIFEST_BYTES_MAX:
         return _oversized(len(manifest_json))
     try:
-        raw = orjson.loads(manifest_json)
-    except orjson.JSONDecodeError as error:
-        return Refused("manifest_malformed", f"the manifest is not JSON: {error}")
-    if not isinstance(raw, dict):
-        return Refused("manifest_malformed", "the manifest is no JSON object")
-    members, depth = _members_and_depth(raw)
-    if depth > DEPTH_MAX:
-        return Refused("manifest_malformed", f"the manifest is nested deeper than {DEPTH_MAX} levels")
-    if _STRING.sub(b"", manifest_json).count(b":") != members:
-        return Refused("manifest_malformed", "an object of the manifest has a member twice: give each once")
+        raw = strict_json(manifest_json)
+    except ValueError as error:
+        return Refused("manifest_malformed", f"the manifest {error}")
     problems: list[Problem] = []
     manifest = None
     try:
@@ -58,13 +55,50 @@ def read_manifest(manifest_json: bytes) -> Manifest | Refused:
     return manifest
 
 
+def strict_json(text: bytes) -> dict[str, Any]:
+    """A JSON object without repeated members, of a sane depth, none crowded but maps; `ValueError` says what it is."""
+    try:
+        raw = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise ValueError(f"is not JSON: {error}") from None
+    if not isinstance(raw, dict):
+        raise ValueError("is no JSON object")  # noqa: TRY004 (it is the text that is wrong)
+    members, depth = _members_and_depth(raw)
+    if depth > DEPTH_MAX:
+        raise ValueError(f"is nested deeper than {DEPTH_MAX} levels")
+    if _is_crowded(raw):
+        raise ValueError(f"has an object with more than {MEMBERS_MAX} members")
+    if _colons_between(text) != members:
+        raise ValueError("has an object with a member twice: give each once")
+    return raw
+
+
+def _is_crowded(raw: dict[str, Any]) -> bool:
+    """Whether an object that is no map has more members than any that we know."""
+    left: list[Any] = [raw]
+    while left:
+        inner = left.pop()
+        if isinstance(inner, dict):
+            if len(inner) > MEMBERS_MAX:
+                return True
+            left += [each for name, each in inner.items() if name not in _MAPS]
+        elif isinstance(inner, list):
+            left += [each for each in inner if isinstance(each, dict | list)]
+    return False
+
+
+def _colons_between(text: bytes) -> int:
+    """How many colons a JSON text has outside its strings: one for each member."""
+    return _STRING.sub(b"", text.replace(rb"\\", b"").replace(rb"\"", b"")).count(b":")
+
+
 def _oversized(size: int) -> Refused:
     message = f"the manifest has {size} bytes in RFC 8785 form, the limit is {MANIFEST_BYTES_MAX}"
     return Refused("manifest_oversized", f"{message}: move inputs to artefacts")
 
 
-def check_agent(manifest: Manifest, agent_proof: str, keys: Mapping[str, EnrolledKey]) -> str | Refused:
-    """The id of the key by which the initiator signed this very manifest, or why the proof does not hold."""
+def check_agent(manifest: Manifest, agent_proof: str, keys: Mapping[str, EnrolledKey]) -> EnrolledKey | Refused:
+    """The key by which the initiator signed this very manifest, or why the proof does not hold."""
     if len(agent_proof) > PROOF_BYTES_MAX:
         return Refused("proof_malformed", f"the proof is longer than {PROOF_BYTES_MAX} characters")
     key = signing_key(agent_proof, keys, Role.AGENT)
@@ -81,7 +115,7 @@ def check_agent(manifest: Manifest, agent_proof: str, keys: Mapping[str, Enrolle
         return Refused("proof_invalid", f"{what}: sign the manifest as it is handed in")
     if signed != manifest:
         return Refused("proof_mismatch", "the agent signed another manifest than the one handed in: sign this one")
-    return key.key_id
+    return key
 
 
 def signing_key(token: str, keys: Mapping[str, EnrolledKey], role: Role) -> EnrolledKey | Refused:
@@ -116,42 +150,20 @@ def why_not_kept(manifest: Manifest, trace: SealedTrace) -> Refused | None:
     return None
 
 
-def completed(manifest: Manifest) -> Manifest:
-    """The manifest with what the agent left open: the seed follows from what was declared, no chance is involved."""
-    if manifest.seed is not None:
-        return manifest
-    seed = int.from_bytes(sha256(signed_payload(manifest)).digest()[:8]) >> (64 - SEED_BITS)
-    return manifest.model_copy(update={"seed": seed})
+def completed(manifest: Manifest, idempotency_key: str = "") -> Manifest | Refused:
+    """The manifest with what the agent left open: the seed follows from what was declared, no chance is involved.
 
-
-def of_fit(manifest: Manifest, snapshots: Mapping[str, Snapshot]) -> list[Problem]:
-    """Whether all circuits fit one device at least, among those allowed, and that one takes so many shots."""
-    allowed = {
-        device: snapshot
-        for device, snapshot in snapshots.items()
-        if not manifest.allowed_devices or device in manifest.allowed_devices
-    }
-    if not allowed:
-        known = ", ".join(sorted(snapshots)) or "none yet, try again when a device has calibrated"
-        return [Problem("allowed_devices", "device_unknown", f"no such device is known; known are: {known}")]
-    misfits = {device: why for device, snapshot in allowed.items() if (why := _misfit(manifest, snapshot))}
-    if len(misfits) == len(allowed):
-        told = "; ".join(f"{device}: {why.message}" for device, why in sorted(misfits.items()))
-        first = next(iter(misfits.values()))
-        return [Problem(first.path, "circuit_fits_no_device", f"it fits no device: {told}")]
-    most = max(snapshot.shots_max for device, snapshot in allowed.items() if device not in misfits)
-    if manifest.quantum.shots > most:
-        return [Problem("quantum.shots", "shots_out_of_range", f"the devices it fits take at most {most} shots")]
-    return []
-
-
-def _misfit(manifest: Manifest, snapshot: Snapshot) -> Problem | None:
-    for path, template in _placed(manifest.quantum):
-        try:
-            compile_circuit(parsed(template.circuit), middle(template), snapshot)
-        except CircuitInvalid as error:
-            return Problem(f"{path}circuit", error.reason, str(error))
-    return None
+    An idempotency key that came beside a manifest which has one already must be the same.
+    """
+    added: dict[str, object] = {}
+    if manifest.seed is None:
+        added["seed"] = int.from_bytes(sha256(signed_payload(manifest)).digest()[:8]) >> (64 - SEED_BITS)
+    if idempotency_key and manifest.idempotency_key is None:
+        added["idempotency_key"] = idempotency_key
+    elif idempotency_key not in {"", manifest.idempotency_key}:
+        message = "another key than the one beside the manifest: give one, or twice the same"
+        return refusal([Problem("idempotency_key", "idempotency_key_mismatch", message)])
+    return manifest.model_copy(update=added)
 
 
 def _members_and_depth(value: Any) -> tuple[int, int]:
@@ -166,6 +178,11 @@ def _members_and_depth(value: Any) -> tuple[int, int]:
 
 
 def _of_model(error: ValidationError) -> Iterator[Problem]:
+    if error.error_count() > PROBLEMS_MAX:
+        yield Problem(
+            "", MANIFEST_INVALID, f"it has {error.error_count()} faults, too many to list: see the JSON Schema"
+        )
+        return
     for each in error.errors(include_input=False, include_url=False):
         path = ".".join(map(str, each["loc"]))
         message = each["msg"].removeprefix("Value error, ")
@@ -179,7 +196,7 @@ def _of_circuits(raw: Any) -> Iterator[Problem]:
         quantum = Quantum.model_validate_json(orjson.dumps(raw), strict=True)
     except ValidationError:
         return
-    for path, template in _placed(quantum):
+    for path, template in templates_of(quantum):
         try:
             inputs = parsed(template.circuit)
         except CircuitInvalid as error:
@@ -197,13 +214,6 @@ def _of_circuits(raw: Any) -> Iterator[Problem]:
             bind(inputs, {name: range_.high for name, range_ in template.parameters.items()})
         except CircuitInvalid as error:
             yield Problem(f"{path}parameters", "circuit_invalid", str(error))
-
-
-def _placed(quantum: Quantum) -> Iterator[tuple[str, CircuitTemplate]]:
-    main, *further = quantum.templates()
-    yield "quantum.", main
-    for place, template in enumerate(further):
-        yield f"quantum.further_circuits.{place}.", template
 
 
 def _of_names(manifest: Manifest) -> Iterator[Problem]:

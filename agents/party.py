@@ -73,6 +73,11 @@ class Party:
         self._refused: dict[str, Refused] = {}
         self._pardoned: dict[str, int] = {}
 
+    @property
+    def offsets(self) -> dict[str, int]:
+        """The next place of each topic that it reads: all before it has been heard."""
+        return self._reader.offsets
+
     def hear(self, heard: Heard) -> None:
         """Take in one event, one's own among them."""
 
@@ -121,12 +126,7 @@ class Party:
         """
         if not self._is_up_to_date:
             await self.listen()
-        counted = dict(self._scribe.sequences)
-        try:
-            written = [self._scribe.write(draft) for draft in drafts]
-        except (ValueError, KeyError):
-            self._scribe.sequences = counted
-            raise
+        written = self._scribe.write_all(drafts)
         sealed = seal_all(written, self._key)
         self._unheard |= {(each.topic, int(each.sequence)): each for each in sealed if each.topic in self.topics}
         try:

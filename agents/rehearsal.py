@@ -13,11 +13,12 @@ from agents.devices.snapshot import Snapshot, read_snapshot
 from agents.replies import DryRun
 from schemas.events import DeviceSnapshotTaken, DeviceStatusChanged, PlacementOffered
 from schemas.manifest import Manifest
-from streams.policy.rules import Admit, Ask, Refuse, Wish, judge
+from streams.policy.judging import judge
 from streams.policy.stage import POLICY
 from streams.policy.state import PolicyState
+from streams.policy.wish import Admit, Ask, Refuse, Wish
 from streams.pricing import price_of
-from streams.scheduler.choice import Limits, Request, choose
+from streams.scheduler.choice import HALTED, Limits, Request, choose
 from streams.speakers import speaks_for_device
 from streams.stage import Heard
 
@@ -73,7 +74,9 @@ class Rehearsal:
 
 def dry_run(manifest: Manifest, standing: Standing, now_us: int) -> DryRun:
     """Verdict, likely placement and price of a manifest that is well formed."""
-    verdict = judge(standing.policy.limits(), Wish.of(manifest), now_us)
+    agent = manifest.initiator
+    wish = Wish.of(manifest, standing.policy.assurance_of(agent), standing.policy.key_id_of(agent))
+    verdict = judge(standing.policy, wish, now_us)
     snapshots = standing.snapshots
     devices = tuple(sorted(snapshots)) if isinstance(verdict, Refuse) else verdict.devices
     offers = tuple(_offer(manifest, standing, snapshots[device]) for device in devices if device in snapshots)
@@ -101,7 +104,10 @@ def _offer(manifest: Manifest, standing: Standing, snapshot: Snapshot) -> Placem
 
 
 def _limits(standing: Standing) -> Limits:
-    statuses = {device: status.status for device, status in standing.statuses.items()}
+    halts = standing.policy.halts
+    statuses = {
+        device: HALTED if halts.covering("", device) else status.status for device, status in standing.statuses.items()
+    }
     in_force = standing.policy.policy
     if in_force is None:
         return Limits(1.0, -1, statuses, {})

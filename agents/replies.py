@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
-from schemas.events import ApprovalStatement, PlacementOffered, ResultRecorded
+from schemas.events import ApprovalStatement, HumanProof, PlacementOffered, ResultRecorded
 from schemas.manifest import Manifest
 from streams.scheduler.choice import Choice
 
@@ -55,8 +55,7 @@ class Answer(NamedTuple):
 
     job_id: str
     intent_digest: str
-    key_id: str
-    signature: bytes
+    proof: HumanProof
 
 
 class PendingApproval(NamedTuple):

@@ -33,6 +33,7 @@ from schemas.events import (
 from schemas.manifest import Manifest
 from schemas.words import Count
 from streams.author import Draft, EventOversized
+from streams.halts import Halts
 from streams.log.port import Log
 from streams.proposals import PARAMETERS_MAX, PROPOSAL_CIRCUITS_MAX, why_oversized
 from streams.speakers import speaks_for_device
@@ -140,16 +141,20 @@ class Sandbox(Party):
         self._jobs: dict[str, SandboxJob] = {}
         self._owed: dict[tuple[str, int], OwedStep] = {}
         self._stored: set[str] = set()
+        self._halts = Halts()
 
     def hear(self, heard: Heard) -> None:
-        """Take in jobs, the circuits they ran with their counts, and the steps to be run."""
+        """Take in jobs, the circuits they ran with their counts, the steps to be run, and halts."""
+        if heard.cause.topic == "governance":
+            self._heed_halts(heard)
+            return
         match heard.event:
             case IntentDeclared(job_id=job_id, manifest=manifest):
                 self._jobs.setdefault(job_id, SandboxJob(manifest))
             case StepPlanned(job_id=job_id, step=step) as planned if job_id in self._jobs:
                 if planned.kind == "quantum":
                     self._jobs[job_id].circuits[step] = planned
-                else:
+                elif not self._halts.covering(self._jobs[job_id].manifest.initiator):
                     self._owed[job_id, step] = OwedStep(heard, planned)
             case ShotsMeasured(job_id=job_id, step=step, circuit=circuit) as measured if job_id in self._jobs:
                 job = self._jobs[job_id]
@@ -162,6 +167,15 @@ class Sandbox(Party):
                 self._hear_own(heard)
             case _:
                 pass
+
+    def _heed_halts(self, heard: Heard) -> None:
+        """Owe nothing more to the jobs that a halt covers, without waiting for them to end."""
+        self._halts = self._halts.after(heard)
+        self._owed = {
+            place: owed
+            for place, owed in self._owed.items()
+            if not self._halts.covering(self._jobs[place[0]].manifest.initiator)
+        }
 
     def _hear_own(self, heard: Heard) -> None:
         match heard.event:

@@ -5,6 +5,8 @@ one partition number, so rounds order what topics do not.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import ClassVar
 
 from agents.drafts import draft
@@ -12,31 +14,49 @@ from agents.party import Clock, Membership, Party
 from schemas.checkpoints import Sizes, head_of, origin_of
 from schemas.events import CheckpointSealed, TreeHead
 from schemas.topics import TOPICS, UNSEALED_ALONE
+from streams.disk import put
 from streams.log.port import Log, LogIncomplete, partition_of
+from streams.log.recent import KeepsLeaves
 from streams.stage import Heard
 from streams.trees import Trees, sizes_of
 
 INTERVAL_US = 1_000_000
 RECORDS_MAX = 1_000
+SAVE_EVERY = 64
+"""After so many rounds the trees are saved."""
 
 
 class Sealer(Party):
     """Seals what is on the log, and never against what it sealed before.
 
-    After a start it grows its trees from the log's first record. If they do not lead to its last round, the log was
-    changed, and it seals nothing more. Of the log it verifies governance and rounds; the rest it hashes as it stands.
+    After a start it grows its trees from the log's first record, or from trees that were saved, if they are those of a
+    round on the log. If they do not lead to its last round, the log was changed, and it seals nothing more. What saved
+    trees cover is not read again: whether that was changed is for an audit to say. Of the log it verifies governance
+    and rounds; the rest it hashes as it stands, or as it was appended, if this process did that a moment ago.
     """
 
     topics: ClassVar[tuple[str, ...]] = ("governance", "checkpoints")
 
     def __init__(
-        self, membership: Membership, log: Log, clock: Clock, other_sites: Mapping[str, bytes] | None = None
+        self,
+        membership: Membership,
+        log: Log,
+        clock: Clock,
+        other_sites: Mapping[str, bytes] | None = None,
+        saved: Path | None = None,
     ) -> None:
-        """`other_sites` are root public keys of further sites on the same partition number."""
+        """`other_sites` are root public keys of further sites on the same partition number.
+
+        The file `saved` keeps the trees from one start to the next; without one they are grown anew.
+        """
         super().__init__(membership, log, clock)
         self._root = membership.root_public_key
         self._partition = partition_of(self.site.encode(), log.partitions)
-        self._trees = Trees(log, self._partition, {**(other_sites or {}), self.site: self._root})
+        recent = log.keep_leaves() if isinstance(log, KeepsLeaves) else None
+        self._trees = Trees(log, self._partition, {**(other_sites or {}), self.site: self._root}, recent=recent)
+        self._path = saved
+        self._saved = self._read()
+        self._unsaved = 0
         self._last: CheckpointSealed | None = None
         self._is_compared = False
         self._since_us: int | None = None
@@ -47,6 +67,8 @@ class Sealer(Party):
         if isinstance(heard.event, CheckpointSealed) and heard.source == self.source:
             self._last = heard.event
             self._trees.hear(heard.event)
+            if self._saved and not self._is_compared and self._trees.adopt(self._saved, heard.event):
+                self._saved = b""
 
     async def work(self) -> bool:
         """Seal a round if one is due."""
@@ -70,6 +92,8 @@ class Sealer(Party):
         if self._waiting(ends):
             await self._seal(ends)
             await self.listen()
+        if self._last:
+            self._save(self._last.round)
 
     @property
     def patience(self) -> int:
@@ -101,6 +125,23 @@ class Sealer(Party):
         event = CheckpointSealed(round=number, partition=self._partition, heads=heads)
         await self.say(draft(event, now_us, subject=self.site))
         self._since_us = None
+        self._unsaved += 1
+        if self._unsaved >= SAVE_EVERY:
+            self._save(number)
+
+    def _save(self, number: int) -> None:
+        """Keep the trees of a round; a start without them takes longer, and no more."""
+        if self._path and self._unsaved:
+            with suppress(OSError):
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                put(self._path, self._trees.to_bytes(number))
+        self._unsaved = 0
+
+    def _read(self) -> bytes:
+        try:
+            return self._path.read_bytes() if self._path else b""
+        except OSError:
+            return b""
 
     def _head(self, topic: str) -> TreeHead:
         """The head of a tree, signed anew only if the tree has grown."""

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field
 
-from projections.view import View, changed
+from projections.view import View
 from schemas.events import BudgetCaptured, BudgetHeld, BudgetReleased, BudgetSet
-from streams.state import Map, Table
+from streams.state import Map, Table, changed
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,12 @@ class Declaration:
     iterations_max: int
     deadline_us: int | None
     time_us: int
+    circuits: tuple[str, ...] = ()
+    """SHA-256 of each circuit template with its ranges, as JSON."""
+    programs: tuple[str, ...] = ()
+    """SHA-256 of each program, by step."""
+    devices: tuple[str, ...] = ()
+    parameters: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,12 @@ class Approval:
     rejection: str = ""
     expired: bool = False
     answer: Presented | None = None
+    devices: tuple[str, ...] = ()
+
+    @property
+    def granted_by(self) -> tuple[str, ...]:
+        """Who has said yes so far; policy may yet turn one down."""
+        return tuple(name for name, each in sorted(self.presented.items()) if each.answer == "granted")
 
 
 @dataclass(frozen=True)

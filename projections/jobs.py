@@ -15,7 +15,8 @@ from projections.job import (
     Reservation,
     Result,
 )
-from projections.view import View, changed
+from projections.view import View
+from schemas.digests import sha256_hex
 from schemas.events import (
     ApprovalDenied,
     ApprovalExpired,
@@ -46,7 +47,7 @@ from schemas.events import (
     StepPlanned,
     StepStarted,
 )
-from streams.state import Map, Table
+from streams.state import Map, Table, changed
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,20 @@ class JobsView:
             if job.approval and job.state == "awaiting_approval"
         ]
         return [job for _, _, job in sorted(waiting, key=lambda item: item[:2])]
+
+    def before(self, job: Job) -> Job | None:
+        """The job that the agent of a job had declared before it."""
+        if job.declaration is None:
+            return None
+        place = (job.declaration.time_us, job.job_id)
+        earlier = [
+            (each.declaration.time_us, each.job_id, each)
+            for each in self.jobs.values()
+            if each.declaration
+            and each.declaration.initiator == job.declaration.initiator
+            and (each.declaration.time_us, each.job_id) < place
+        ]
+        return max(earlier, key=lambda item: item[:2])[2] if earlier else None
 
     def assurance(self, job: Job) -> str:
         """The assurance of the key that answered for a job; empty where nobody did."""
@@ -103,6 +118,10 @@ def _declared(view: JobsView, event: IntentDeclared, time_us: int) -> JobsView:
         iterations_max=manifest.loop.iterations_max if manifest.loop else 0,
         deadline_us=manifest.deadline_us,
         time_us=time_us,
+        circuits=tuple(sha256_hex(each.model_dump_json().encode()) for each in manifest.quantum.templates()),
+        programs=tuple(manifest.program_digest(kind) for kind in manifest.programs()),
+        devices=manifest.allowed_devices,
+        parameters=tuple(sorted(manifest.parameters.items())),
     )
     return _with(view, event.job_id, declaration=declaration, manifest=manifest)
 
@@ -128,7 +147,8 @@ def _cancelled(view: JobsView, event: JobCancelled, time_us: int) -> JobsView:
 
 
 def _approval_requested(view: JobsView, event: ApprovalRequested, time_us: int) -> JobsView:
-    return _with(view, event.job_id, approval=Approval(event.rule, event.message, event.statement, time_us))
+    approval = Approval(event.rule, event.message, event.statement, time_us, devices=event.devices)
+    return _with(view, event.job_id, approval=approval)
 
 
 def _answered(view: JobsView, event: ApprovalGranted | ApprovalDenied, time_us: int) -> JobsView:

@@ -13,7 +13,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from projections.view import View, changed
+from projections.view import View
 from schemas.events import (
     ApprovalGranted,
     ApprovalRequested,
@@ -28,7 +28,7 @@ from schemas.events import (
     StepFailed,
     StepStarted,
 )
-from streams.state import Map, Table
+from streams.state import Map, Table, changed
 
 
 @dataclass(frozen=True)

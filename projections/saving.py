@@ -1,6 +1,5 @@
 """Saved views: one file with the views of every site and the place on the log that they stand for."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -8,9 +7,10 @@ from hashlib import sha256
 from pathlib import Path
 
 import orjson
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from projections.views import Views
+from streams.disk import put
 from streams.reader import Bookmark
 
 
@@ -20,6 +20,8 @@ class Saved:
 
     bookmark: Bookmark
     views: dict[str, Views]
+    refused: frozenset[tuple[str, int]] = frozenset()
+    """Topic and place of each record that was not believed."""
 
 
 @cache
@@ -30,23 +32,19 @@ def fold_digest() -> str:
 
 
 def save(path: Path, roots: Mapping[str, bytes], saved: Saved) -> None:
-    """Write the file anew beside its place and move it there: a killed process leaves the old one or the new one."""
+    """Put the file in its place: a killed process leaves the old one or the new one."""
     document = {
         "folds": fold_digest(),
         "roots": {site: root.hex() for site, root in roots.items()},
         "bookmark": saved.bookmark,
+        "refused": sorted(saved.refused),
         "views": {
             site: {name: orjson.Fragment(text) for name, text in views.to_bytes().items()}
             for site, views in saved.views.items()
         },
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(".new")
-    with beside.open("wb") as file:
-        file.write(orjson.dumps(document))
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
+    put(path, orjson.dumps(document))
 
 
 def load(path: Path, roots: Mapping[str, bytes]) -> Saved | None:
@@ -60,6 +58,7 @@ def load(path: Path, roots: Mapping[str, bytes]) -> Saved | None:
             site: Views.from_bytes({name: orjson.dumps(state) for name, state in document["views"][site].items()})
             for site in roots
         }
-    except (OSError, orjson.JSONDecodeError, KeyError, TypeError, AttributeError, ValidationError):
+        refused = frozenset((str(topic), int(offset)) for topic, offset in document["refused"])
+    except (OSError, orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError):
         return None
-    return Saved(bookmark, views)
+    return Saved(bookmark, views, refused)

@@ -2,17 +2,17 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from agents.clock import VirtualClock
 from agents.party import Clock, Party, RecordRefused
-from streams.log.port import Log
+from streams.log.port import AppendFenced, LogCorrupt, ReadableLog
 
 IDLE_S = 1.0
 """A part that has nothing to do looks again after this time at the latest."""
 RESTART_S = 1.0
 REFUSED_RESTART_S = 60.0
-"""A party that nobody believes needs a person; until then it looks this often whether one has come."""
+"""Who is believed by nobody, or finds the log corrupt, needs a person, and looks this often whether one has come."""
 
 
 class Part(Protocol):
@@ -41,7 +41,7 @@ class House(Protocol):
         ...
 
     @property
-    def log(self) -> Log:
+    def log(self) -> ReadableLog:
         """The log they stand on."""
         ...
 
@@ -99,16 +99,47 @@ async def run_wall(house: House, said: Callable[[str], None]) -> None:
     """Run all parts of a house at once, until cancelled. One that fails is thrown away and made anew.
 
     `said` is told in a line what failed; a part's state may be ahead of the log after a failure, so it is never reused.
+    `AppendFenced` ends them all: another process has taken over. A part that finds the log corrupt stands still, while
+    the others go on, and looks now and then whether somebody has mended it; if not, `LogCorrupt` is raised at the end.
     """
-    async with asyncio.TaskGroup() as group:
-        for name in house.names:
-            group.create_task(_keep_running(house, name, said), name=name)
+    fenced: list[AppendFenced] = []
+    corrupt: dict[str, LogCorrupt] = {}
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks: list[asyncio.Task[None]] = []
+
+            def end(error: AppendFenced) -> None:
+                fenced.append(error)
+                for task in tasks:
+                    task.cancel()
+
+            tasks += [
+                group.create_task(_keep_running(house, name, said, end, corrupt), name=name) for name in house.names
+            ]
+    finally:
+        for error in corrupt.values():
+            raise error
+    if fenced:
+        raise fenced[0]
 
 
-async def _keep_running(house: House, name: str, said: Callable[[str], None]) -> None:
+async def _keep_running(
+    house: House,
+    name: str,
+    said: Callable[[str], None],
+    end: Callable[[AppendFenced], None],
+    corrupt: dict[str, LogCorrupt],
+) -> None:
     while True:
         try:
-            await _run(house, name)
+            await _run(house, name, lambda: corrupt.pop(name, None))
+        except AppendFenced as fenced:
+            return end(fenced)
+        except LogCorrupt as error:
+            house.forget(name)
+            corrupt[name] = error
+            said(f"ALARM: {name} stands still: {error}")
+            await asyncio.sleep(REFUSED_RESTART_S)
         except RecordRefused as refused:
             house.forget(name)
             said(f"{name} has stopped: {refused}")
@@ -119,11 +150,13 @@ async def _keep_running(house: House, name: str, said: Callable[[str], None]) ->
             await asyncio.sleep(RESTART_S)
 
 
-async def _run(house: House, name: str) -> None:
+async def _run(house: House, name: str, is_well: Callable[[], Any]) -> None:
     while True:
         part = house.part(name)
         ends = await house.log.ends(house.partition)
-        if await part.step():
+        worked = await part.step()
+        is_well()
+        if worked:
             await asyncio.sleep(0)
             continue
         due_us = part.next_due_us()

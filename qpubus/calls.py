@@ -1,58 +1,116 @@
-"""The calls of the local door: each goes to the gateway, and comes back as a plain document or as a refusal."""
+"""The calls of the local door: each goes to the front desk, and comes back as a plain document or as a refusal."""
 
 import asyncio
 import base64
 import binascii
 import os
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any
 
-from agents import replies
-from qpubus.door import Call, Refused
+from pydantic import ValidationError
+
+from qpubus.door import Call
 from qpubus.governing import append_governance
-from qpubus.requests import Declaration, Denial, Document, Governance, Grant, Nothing, Trial, Withdrawal
-from qpubus.wiring import Machine
-from schemas.manifest import plain
+from qpubus.ledger import GOVERNOR
+from qpubus.problem import validation_text
+from qpubus.refusal import Refusal
+from qpubus.requests import (
+    Declaration,
+    Denial,
+    Document,
+    Governance,
+    Grant,
+    Nothing,
+    Petitioned,
+    Reason,
+    Showing,
+    Trial,
+    Withdrawal,
+)
+from qpubus.web.caller import local_caller
+from qpubus.web.desk import FrontDesk
 
-Reply = TypeVar("Reply")
+
+def gateway_calls(desk: FrontDesk) -> Mapping[str, Call]:
+    """What the door of a running machine answers. Who can open it may ask everything; proofs say who they are."""
+    return {**_agents_calls(desk), **_peoples_calls(desk), **_operators_calls(desk)}
 
 
-def gateway_calls(machine: Machine) -> Mapping[str, Call]:
-    """What the door of a running machine answers."""
+def _agents_calls(desk: FrontDesk) -> Mapping[str, Call]:
+    caller = local_caller(desk.site)
 
     async def declare(asked: Declaration) -> Mapping[str, Any]:
-        receipt = _kept(await machine.gateway.declare(asked.manifest.encode(), asked.agent_proof, asked.trace))
-        return receipt._asdict() | {"manifest": plain(receipt.manifest)}
+        return await desk.declare(caller, asked.manifest.encode(), asked.agent_proof, asked.trace)
 
     async def dry_run(asked: Trial) -> Mapping[str, Any]:
-        return _trial(_kept(await machine.gateway.dry_run(asked.manifest.encode())))
-
-    async def grant(asked: Grant) -> Mapping[str, Any]:
-        return _kept(await machine.gateway.grant(_answer(asked)))._asdict()
-
-    async def deny(asked: Denial) -> Mapping[str, Any]:
-        return _kept(await machine.gateway.deny(_answer(asked), asked.reason))._asdict()
+        return await desk.quote(caller, asked.manifest.encode())
 
     async def withdraw(asked: Withdrawal) -> Mapping[str, Any]:
-        return _kept(await machine.gateway.withdraw(asked.agent_proof))._asdict()
+        return await desk.take_back(caller, asked.agent_proof)
 
     async def store_artifact(asked: Document) -> Mapping[str, Any]:
         try:
             content = base64.b64decode(asked.content, validate=True)
         except binascii.Error:
-            raise Refused("arguments_invalid", "content: it is not base64") from None
-        return _kept(await machine.gateway.store_artifact(content, asked.media_type))._asdict()
+            raise Refusal("arguments_invalid", "content: it is not base64") from None
+        return await desk.artifact_put(caller, content, asked.media_type)
 
-    governing = asyncio.Lock()
+    return {
+        "declare": Call(Declaration, declare),
+        "dry_run": Call(Trial, dry_run),
+        "withdraw": Call(Withdrawal, withdraw),
+        "store_artifact": Call(Document, store_artifact),
+    }
+
+
+def _peoples_calls(desk: FrontDesk) -> Mapping[str, Call]:
+    caller = local_caller(desk.site)
+
+    async def grant(asked: Grant) -> Mapping[str, Any]:
+        proof = asked.proof.human()
+        return await desk.answer(caller, asked.job_id, "grant", intent_digest=asked.intent_digest, proof=proof)
+
+    async def deny(asked: Denial) -> Mapping[str, Any]:
+        proof = asked.proof.human()
+        return await desk.answer(
+            caller, asked.job_id, "deny", intent_digest=asked.intent_digest, proof=proof, reason=asked.reason
+        )
+
+    async def present(asked: Showing) -> Mapping[str, Any]:
+        return await desk.present(asked.job_id, asked.key_id)
+
+    async def keep_reason(asked: Reason) -> Mapping[str, Any]:
+        return {"reason": await desk.keep_reason(asked.job_id, asked.key_id, asked.text)}
+
+    async def petition(asked: Petitioned) -> Mapping[str, Any]:
+        try:
+            said = asked.petition()
+        except ValidationError as error:
+            raise Refusal("arguments_invalid", validation_text(error)) from None
+        except ValueError as error:
+            raise Refusal("arguments_invalid", str(error)) from None
+        return await desk.petition(said)
+
+    return {
+        "grant": Call(Grant, grant),
+        "deny": Call(Denial, deny),
+        "present": Call(Showing, present),
+        "keep_reason": Call(Reason, keep_reason),
+        "petition": Call(Petitioned, petition),
+    }
+
+
+def _operators_calls(desk: FrontDesk) -> Mapping[str, Call]:
+    machine, governing = desk.machine, asyncio.Lock()
 
     async def govern(asked: Governance) -> Mapping[str, Any]:
         records = [each.record() for each in asked.records]
         async with governing:
             refused = await append_governance(
-                machine.log, machine.site, machine.root_public_key, records, machine.clock.now_us()
+                machine.log_as(GOVERNOR), machine.site, machine.root_public_key, records, machine.clock.now_us()
             )
         if refused:
-            raise Refused(refused.reason, refused.detail)
+            raise Refusal(refused.reason, refused.detail)
         return {"appended": len(records)}
 
     async def status(_: Nothing) -> Mapping[str, Any]:
@@ -61,42 +119,7 @@ def gateway_calls(machine: Machine) -> Mapping[str, Call]:
             "pid": os.getpid(),
             "devices": sorted(machine.fleet),
             "time_us": machine.clock.now_us(),
+            "http": desk.public_url or None,
         }
 
-    return {
-        "declare": Call(Declaration, declare),
-        "dry_run": Call(Trial, dry_run),
-        "grant": Call(Grant, grant),
-        "deny": Call(Denial, deny),
-        "withdraw": Call(Withdrawal, withdraw),
-        "store_artifact": Call(Document, store_artifact),
-        "govern": Call(Governance, govern),
-        "status": Call(Nothing, status),
-    }
-
-
-def _kept(reply: Reply | replies.Refused) -> Reply:
-    """A reply that is no refusal."""
-    if isinstance(reply, replies.Refused):
-        raise Refused(reply.code, reply.message)
-    return reply
-
-
-def _answer(asked: Grant) -> replies.Answer:
-    return replies.Answer(asked.job_id, asked.intent_digest, asked.key_id, bytes.fromhex(asked.signature))
-
-
-def _trial(trial: replies.DryRun) -> dict[str, Any]:
-    placement = trial.placement
-    return {
-        "verdict": trial.verdict,
-        "rule": trial.rule,
-        "message": trial.message,
-        "price_microusd": trial.price_microusd,
-        "price_ceiling_microusd": trial.price_ceiling_microusd,
-        "device": placement.offer.device if placement.offer else None,
-        "why": placement.why,
-        "candidates": [plain(each) for each in placement.candidates],
-        "offers": [plain(each) for each in trial.offers],
-        "standard_errors": dict(trial.standard_errors),
-    }
+    return {"govern": Call(Governance, govern), "status": Call(Nothing, status)}

@@ -3,6 +3,7 @@
 A command's module is imported when the command runs, so that `--help` and the quick reads start quickly.
 """
 
+import logging
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -17,12 +18,17 @@ from typer.main import get_command
 EXIT_USAGE = 64
 EXIT_INTERRUPTED = 130
 
+_QUIET = {"aiokafka": logging.CRITICAL, "faust": logging.WARNING, "mode": logging.WARNING}
+"""What aiokafka has to say is in the errors that it raises; lines of Faust cost a tenth of a worker's throughput."""
+
 UsageError.exit_code = EXIT_USAGE  # typer's own 2 is taken: `audit verify` says "tampered" with it
 
 COMMANDS = {
     "demo": ("demo", "Run the main job, start to end."),
     "init": ("init", "Found a site in a new data directory."),
     "up": ("up", "Run the bus: stages, devices, gateway."),
+    "worker": ("worker", "Serve stages on Kafka, in one of several processes."),
+    "mcp": ("mcp", "Speak MCP on standard input and output, for agents' hosts."),
     "submit": ("submit", "Declare a job."),
     "quote": ("submit", "Say what a job would cost; nothing is reserved."),
     "withdraw": ("submit", "Take a job back."),
@@ -32,18 +38,33 @@ COMMANDS = {
     "approvals": ("approvals", "List the jobs that wait for a person."),
     "approve": ("approvals", "Sign that a job may run."),
     "deny": ("approvals", "Sign that a job may not run."),
+    "halt": ("halts", "Stop a site, an agent or a device at once."),
+    "resume": ("halts", "Lift a halt that another person ordered."),
+    "halts": ("halts", "List the halts in force."),
+    "mandate": ("mandates", "Standing mandates: grant, revoke, list."),
+    "autonomy": ("autonomy", "Earned autonomy: list, ratify, revoke."),
+    "budget": ("budgets", "Budgets: list, set."),
+    "agent": ("agents", "Agents: enrol, list, disable."),
     "events": ("watch", "Show the events on the log."),
     "devices": ("watch", "Show the devices."),
     "kpis": ("watch", "Show the KPIs."),
     "witness": ("witness", "Cosign the checkpoints of logs that only grow."),
     "audit": ("audit", "Doubt the log: verify, explain, decide again."),
     "replay": ("replay", "Rebuild from the log what is kept beside it."),
+    "policy": ("policy", "The rules for agents: list, show, check, publish, what-if."),
     "keys": ("keys", "Say who may speak: list, enrol, revoke, rotate."),
     "vault": ("vault", "Keep erasable texts: show, erase."),
-    "log": ("log", "Carry a log elsewhere: export, import."),
+    "log": ("log", "Carry a log elsewhere: export, import, upgrade."),
+    "schemas": ("schemas", "Write the forms of events and manifests: AsyncAPI, Avro, JSON Schema."),
+    "kafka": ("kafka", "Run a Kafka broker for the bus: start, stop, status, acls."),
     "bench": ("bench", "Measure, each figure against its reference."),
 }
 """Command → its module in `qpubus.commands`, where it has its own name (a group: `app`), and what it does in a line."""
+
+
+def _is_not_of_aiokafka(record: logging.LogRecord) -> bool:
+    """Whether asyncio tells of something else than a future of aiokafka's own that failed with its transaction."""
+    return not (record.exc_info and type(record.exc_info[1]).__module__.startswith("aiokafka."))
 
 
 class Commands(TyperGroup):
@@ -55,7 +76,10 @@ class Commands(TyperGroup):
         return name, load(name) if name in COMMANDS else command, rest
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command that was named. No traceback reaches a user."""
+        """Run the command that was named. No traceback reaches a user, and no talk of libraries that raise errors."""
+        for name, level in _QUIET.items():
+            logging.getLogger(name).setLevel(level)
+        logging.getLogger("asyncio").addFilter(_is_not_of_aiokafka)
         try:
             return super().invoke(ctx)
         except (ClickException, typer.Exit, typer.Abort, BrokenPipeError):

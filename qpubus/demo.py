@@ -164,7 +164,7 @@ async def _reproduce(machine: Machine, job: Job, seed: int) -> None:
     program = last_program_in(machine.enclosure, stored, machine.artifacts)
     fresh_seed = named_seed(seed, "reproduction") >> 2  # a seed on the log has 62 bits
     measured = (await reproduce(stored, machine.artifacts, fresh_seed, program)).event(job.job_id)
-    auditor = Party(machine.membership(AUDITOR), machine.log, machine.clock)
+    auditor = Party(machine.membership(AUDITOR), machine.log_as(AUDITOR), machine.clock)
     await auditor.say(Draft("results", measured, job.job_id, machine.clock.now_us()))
     views = machine.part("views")
     while await views.step():

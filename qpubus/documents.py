@@ -1,18 +1,36 @@
 """What reads print as JSON: values of the views go in, plain documents come out. Money has both integer and dollars."""
 
+from collections.abc import Iterable
 from typing import Any
 
+from agents.replies import DryRun, PendingApproval
+from agents.vault import Vault
+from projections.budgets import BudgetsView
 from projections.devices import Device, DevicesView
 from projections.job import Approval, Job, Placement, Result
 from projections.jobs import JobsView
 from schemas.admission import Refused
 from schemas.manifest import plain
 from streams.stage import Heard
+from streams.state import changed
 
 
 def dollars(microusd: int) -> float:
     """An amount for readers; what is reckoned with is always the integer beside it."""
     return microusd / 1_000_000
+
+
+def told(job: Job, vault: Vault) -> Job:
+    """A job with reasons, as far as they are in the vault, in place of pointers to them."""
+    end, refusal, problem, approval = job.end, job.refusal, job.problem, job.approval
+    answer = approval.answer if approval else None
+    return changed(
+        job,
+        end=end and changed(end, message=vault.told(end.message)),
+        refusal=refusal and changed(refusal, message=vault.told(refusal.message)),
+        problem=problem and changed(problem, message=vault.told(problem.message)),
+        approval=approval and changed(approval, answer=answer and changed(answer, reason=vault.told(answer.reason))),
+    )
 
 
 def job_brief(job: Job) -> dict[str, Any]:
@@ -129,6 +147,51 @@ def approval_document(view: JobsView, job: Job, approval: Approval) -> dict[str,
         "proof_type": answer.proof_type if answer else None,
         "assurance": view.assurance(job) or None,
         "reason": answer.reason or None if answer else None,
+    }
+
+
+def approval_brief(pending: PendingApproval) -> dict[str, Any]:
+    """A request for a person's answer, while it waits."""
+    return {
+        "job_id": pending.job_id,
+        "rule": pending.rule,
+        "message": pending.message,
+        "statement": plain(pending.statement),
+        "requested_us": pending.requested_us,
+    }
+
+
+def trial_document(trial: DryRun) -> dict[str, Any]:
+    """What would become of a manifest."""
+    placement = trial.placement
+    return {
+        "verdict": trial.verdict,
+        "rule": trial.rule,
+        "message": trial.message,
+        "price_microusd": trial.price_microusd,
+        "price_ceiling_microusd": trial.price_ceiling_microusd,
+        "device": placement.offer.device if placement.offer else None,
+        "why": placement.why,
+        "candidates": [plain(each) for each in placement.candidates],
+        "offers": [plain(each) for each in trial.offers],
+        "standard_errors": dict(trial.standard_errors),
+    }
+
+
+def budget_document(view: BudgetsView, mine: Iterable[str]) -> dict[str, Any]:
+    """What a site may still spend, and what the jobs in `mine` have held and spent of it."""
+    jobs = [each for job_id in mine if (each := view.jobs.get(job_id))]
+    return {
+        "limit_microusd": view.limit_microusd,
+        "held_microusd": view.held_microusd,
+        "spent_microusd": view.spent_microusd,
+        "free_microusd": view.free_microusd,
+        "free_usd": dollars(view.free_microusd),
+        "yours": {
+            "jobs": len(jobs),
+            "held_microusd": sum(each.held_microusd for each in jobs),
+            "spent_microusd": sum(each.spent_microusd for each in jobs),
+        },
     }
 
 

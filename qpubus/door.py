@@ -25,6 +25,7 @@ import orjson
 from pydantic import BaseModel, ValidationError
 
 from qpubus.problem import Problem, problem_of, validation_text
+from qpubus.refusal import Refusal
 
 LINE_BYTES_MAX = 24 << 20
 """Room for the largest artefact in base64."""
@@ -41,14 +42,6 @@ class Call:
 
     takes: type[BaseModel]
     answer: Callable[[Any], Awaitable[Mapping[str, Any]]]
-
-
-class Refused(Exception):
-    """A request that is not carried out; the code is stable, the message says what to change."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
 
 
 @asynccontextmanager
@@ -90,8 +83,8 @@ async def _converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, 
         except asyncio.IncompleteReadError:
             return
         except asyncio.LimitOverrunError:
-            oversized = Refused("request_oversized", f"a request may have {LINE_BYTES_MAX} bytes, in one line")
-            await _write(writer, _error(oversized.code, str(oversized)))
+            told = f"a request may have {LINE_BYTES_MAX} bytes, in one line"
+            await _write(writer, _error("request_oversized", told))
             return
         await _write(writer, await answer_line(line, calls))
 
@@ -101,7 +94,7 @@ async def answer_line(line: bytes, calls: Mapping[str, Call]) -> dict[str, Any]:
     try:
         call, arguments = _read(line, calls)
         return {"ok": True, "value": await call.answer(arguments)}
-    except Refused as refused:
+    except Refusal as refused:
         return _error(refused.code, str(refused))
     except Exception as error:  # noqa: BLE001 - the bus goes on, whatever one request ran into
         problem = problem_of(error)
@@ -112,16 +105,16 @@ def _read(line: bytes, calls: Mapping[str, Call]) -> tuple[Call, BaseModel]:
     try:
         request = orjson.loads(line)
     except orjson.JSONDecodeError as error:
-        raise Refused("request_malformed", f"a request is one JSON object in one line: {error}") from None
+        raise Refusal("request_malformed", f"a request is one JSON object in one line: {error}") from None
     if not isinstance(request, dict) or set(request) - {"call", "arguments"}:
-        raise Refused("request_malformed", "a request has a call and its arguments, nothing else")
+        raise Refusal("request_malformed", "a request has a call and its arguments, nothing else")
     call = calls.get(request["call"]) if isinstance(request.get("call"), str) else None
     if call is None:
-        raise Refused("call_unknown", f"a call is one of: {', '.join(sorted(calls))}")
+        raise Refusal("call_unknown", f"a call is one of: {', '.join(sorted(calls))}")
     try:
         return call, call.takes.model_validate_json(orjson.dumps(request.get("arguments", {})))
     except ValidationError as error:
-        raise Refused("arguments_invalid", validation_text(error)) from None
+        raise Refusal("arguments_invalid", validation_text(error)) from None
 
 
 def _error(code: str, message: str) -> dict[str, Any]:

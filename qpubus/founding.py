@@ -4,18 +4,17 @@ It is done in one go: the keys first, durably, then the log together with its fi
 place there is no site, and a founding that was killed is begun again with the keys that it had made.
 """
 
-import os
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, TypedDict, Unpack
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from agents.devices.profiles import PROFILES, device_price
+from agents.devices.profiles import PROFILES, TWINS, device_price
 from qpubus.keyfile import read_key, replace_key
 from qpubus.place import Place
+from qpubus.policy_set import built_in
 from qpubus.problem import Problem
 from schemas.admission import ROOT_SOURCE, Stored
 from schemas.codec import own_schemas
@@ -33,8 +32,9 @@ from schemas.keys import key_id, raw_public_key
 from schemas.topics import TOPICS, Role
 from schemas.words import Event
 from streams.author import Draft, Scribe, seal_all
+from streams.disk import put, sync_directory
 from streams.log.database import Settings
-from streams.log.head import RootMemory, sync_directory
+from streams.log.head import RootMemory
 from streams.log.making import new_log
 from streams.log.port import Log
 from streams.log.reading import DATABASE, HEAD
@@ -55,8 +55,8 @@ class Member:
     devices: tuple[str, ...] = ()
 
 
-def members(device_ids: Sequence[str], agent: str, approver: str) -> tuple[Member, ...]:
-    """All who work at a site on one machine."""
+def members(device_ids: Sequence[str], agent: str, approver: str, operator: str = "") -> tuple[Member, ...]:
+    """All who work at a site on one machine; an operator only where one is named."""
     return (
         Member("gateway:main", Role.GATEWAY, "gateway.pem"),
         *(
@@ -69,15 +69,17 @@ def members(device_ids: Sequence[str], agent: str, approver: str) -> tuple[Membe
         Member("auditor:main", Role.AUDITOR, "auditor.pem"),
         Member("sealer:main", Role.SEALER, "sealer.pem"),
         Member("witness:main", Role.WITNESS, "witness.pem"),
+        Member("callbacks:main", Role.CALLBACKS, "callbacks.pem"),
         Member(agent, Role.AGENT, "agent.pem"),
         Member(approver, Role.APPROVER, "approver.pem"),
+        *((Member(operator, Role.OPERATOR, "operator.pem"),) if operator else ()),
     )
 
 
 def default_policy(device_ids: Sequence[str]) -> PolicyPublished:
-    """Limits that suit a first proof of concept: everything dear goes to a human."""
+    """The limits of a first proof of concept without its rules: everything dear goes to a human."""
     return PolicyPublished(
-        policy_id="first-poc",
+        policy_id="first-limits",
         shots_max=20_000_000,
         cost_max_microusd=10_000_000_000,
         approval_above_microusd=50_000_000,
@@ -152,11 +154,13 @@ class Founding:
     epoch_us: int
     seed: int
     budget_microusd: int
+    operator: str = ""
+    policy: str = "first-poc"
 
 
 def is_founded(place: Place) -> bool:
     """Whether there is a site: the log is the last that is put in its place, and has its first events by then."""
-    if not (place.directory / DATABASE).exists():
+    if not place.has_log:
         return False
     place.founding.unlink(missing_ok=True)
     return True
@@ -172,26 +176,32 @@ def found(place: Place, founding: Founding) -> None:
 
     What a killed founding left is used. Keys that no founding left are somebody's, and are not touched.
     """
-    people = members(tuple(PROFILES), founding.agent, founding.approver)
     with new_log(place.directory, Settings(secrets.token_hex(16), 1, TOPICS)) as new:
-        _begin(place)
-        keys = _make_keys(place, people)
-        RootMemory(place.directory).write(raw_public_key(keys[ROOT_SOURCE]))
-        records = first_records(
-            founding.site,
-            keys=keys,
-            people=people,
-            prices=[device_price(profile) for profile in PROFILES.values()],
-            policy=default_policy(tuple(PROFILES)),
-            budget_microusd=founding.budget_microusd,
-            clock=founding.clock,
-            now_us=founding.epoch_us,
-            seed=founding.seed,
-        )
-        for offset, record in enumerate(records):
+        for offset, record in enumerate(prepared(place, founding)):
             new.take(Stored(_TOPIC, 0, offset, founding.epoch_us, record))
     sync_directory(place.directory.parent)
     place.founding.unlink(missing_ok=True)
+
+
+def prepared(place: Place, founding: Founding) -> list[Record]:
+    """The first events of a site whose keys and trust anchor lie in `place` by now; the log is all that is missing."""
+    _begin(place)
+    policy = built_in(founding.policy)
+    profiles = PROFILES | {name: twin for name, twin in TWINS.items() if name in policy.settings.devices}
+    people = members(tuple(profiles), founding.agent, founding.approver, founding.operator)
+    keys = _make_keys(place, people)
+    RootMemory(place.directory).write(raw_public_key(keys[ROOT_SOURCE]))
+    return first_records(
+        founding.site,
+        keys=keys,
+        people=people,
+        prices=[device_price(profile) for profile in profiles.values()],
+        policy=policy.event(tuple(profiles)),
+        budget_microusd=founding.budget_microusd,
+        clock=founding.clock,
+        now_us=founding.epoch_us,
+        seed=founding.seed,
+    )
 
 
 def _begin(place: Place) -> None:
@@ -204,7 +214,7 @@ def _begin(place: Place) -> None:
                 f"{path} is there, but no log: the site in {place.directory} seems to have lost it",
                 f"Restore {DATABASE} and {HEAD} from a copy, or name another data directory. Nothing was changed.",
             )
-    _put(place.founding, "A site is being founded here, or its founding was broken off: begin it again.\n")
+    put(place.founding, b"A site is being founded here, or its founding was broken off: begin it again.\n")
 
 
 def _make_keys(place: Place, people: Sequence[Member]) -> dict[str, Ed25519PrivateKey]:
@@ -216,16 +226,5 @@ def _make_keys(place: Place, people: Sequence[Member]) -> dict[str, Ed25519Priva
             replace_key(place.keys / name, Ed25519PrivateKey.generate())
     keys = {source: read_key(place.keys / name) for source, name in files.items()}
     sync_directory(place.keys)
-    _put(place.root_public_key, raw_public_key(keys[ROOT_SOURCE]).hex() + "\n")
+    put(place.root_public_key, raw_public_key(keys[ROOT_SOURCE]).hex().encode() + b"\n")
     return keys
-
-
-def _put(path: Path, text: str) -> None:
-    """Write a small file, whole and durably, or not at all."""
-    aside = path.with_name(f"{path.name}.aside")
-    with aside.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
-    sync_directory(path.parent)

@@ -4,7 +4,7 @@ The key signs here, in the command's own process. Where a bus runs, the sealed r
 judges them before it appends them; where none runs, they are judged and appended here, under the log's lock.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from agents.clock import WallClock
 from qpubus.door_client import ask, is_running
+from qpubus.ledger import ADMIN, GOVERNOR, Cluster
 from qpubus.place import Place
 from qpubus.problem import Problem
 from qpubus.reading import open_desk
@@ -35,9 +36,10 @@ TOPIC = "governance"
 
 @dataclass
 class Entry:
-    """A key that was enrolled, and what became of it."""
+    """A key that was enrolled, and what became of it. `cause` is its enrolment, as another event names it."""
 
     enrolled: KeyEnrolled
+    cause: Cause
     enrolled_us: int
     revoked: KeyRevoked | None = None
     revoked_us: int = 0
@@ -67,7 +69,7 @@ class Register:
             case SiteFounded() as founded:
                 self.founded = self.founded or founded
             case KeyEnrolled() as enrolled:
-                self.entries[enrolled.key_id] = Entry(enrolled, heard.time_us)
+                self.entries[enrolled.key_id] = Entry(enrolled, heard.cause, heard.time_us)
             case KeyRevoked() as revoked if revoked.key_id in self.entries:
                 entry = self.entries[revoked.key_id]
                 if entry.revoked is None:
@@ -86,6 +88,7 @@ class Register:
     def revocation(self, entry: Entry, reason: str) -> list[tuple[Event, tuple[Cause, ...]]]:
         """The end of a key: it names the last that its source has said in each topic, so that just this still counts.
 
+        Of a source that has said nothing it names the key's enrolment: nothing counts, by a word and not by silence.
         A number that a refused record used up after that is passed over by name, so that a new key can count on.
         """
         source = entry.enrolled.source
@@ -96,7 +99,8 @@ class Register:
             if author == source and topic in said and used > said[topic].sequence
         ]
         revoked = KeyRevoked(key_id=entry.enrolled.key_id, reason=reason)
-        return [(revoked, tuple(said[topic] for topic in sorted(said))), *((gap, ()) for gap in gaps)]
+        named = tuple(said[topic] for topic in sorted(said)) or (entry.cause,)
+        return [(revoked, named), *((gap, ()) for gap in gaps)]
 
 
 async def read_register(log: ReadableLog, site: str, root_public_key: bytes) -> Register:
@@ -168,20 +172,48 @@ async def append_governance(
 
 
 async def _append_here(directory: Path, register: Register, records: Sequence[Record], now_us: int) -> None:
-    log = EmbeddedLog(directory, lambda: now_us)
+    cluster = Cluster.of(directory)
+    reader = await cluster.open_reader(ADMIN) if cluster else None
+    log: Log = cluster.late_log(GOVERNOR, reader) if cluster and reader else EmbeddedLog(directory, lambda: now_us)
     try:
         root_public_key = Place(directory).read_root_public_key()
         refused = await append_governance(log, register.site, root_public_key, records, now_us)
     finally:
         await log.close()
+        if reader:
+            await reader.close()
     if refused:
         raise Problem(f"{refused.detail} ({refused.reason})", "Nothing was appended.", code=refused.reason)
 
 
+async def check_vocabulary(log: ReadableLog, site: str, root_public_key: bytes, directory: Path) -> None:
+    """`Problem` if the log lacks the schema of an event as this release writes it: who has to say it could not."""
+    reader = Reader(log, partition_of(site.encode(), log.partitions), (TOPIC,), {site: root_public_key})
+    while await reader.read():
+        pass
+    lacking = [each.event_type for each in lacking_schemas(reader.admission(site))]
+    if lacking:
+        raise Problem(
+            f"the log of {directory} was begun by another release: it lacks the schemas of {len(lacking)} kinds of "
+            f"events as this one writes them, {lacking[0]} among them",
+            f"Publish them with the root's or an admin's key: qpubus log upgrade --data {directory}",
+            code="schemas_lacking",
+        )
+
+
+def lacking_schemas(admission: Admission) -> list[SchemaPublished]:
+    """What publishes the schemas of this release that are not on the log word for word."""
+    return _publishing(Event.types.values(), admission)
+
+
 def _schemas_for(events: Sequence[Event], admission: Admission) -> list[SchemaPublished]:
     """The schemas of these events that are not on the log yet, as on one that an older release began."""
+    return _publishing(map(type, events), admission)
+
+
+def _publishing(types: Iterable[type[Event]], admission: Admission) -> list[SchemaPublished]:
     numbers = iter(range(max(admission.schemas) + 1, 1 << 31))
-    lacking = {type(event) for event in events if wire_name(type(event)) not in admission.writable}
+    lacking = {each for each in types if wire_name(each) not in admission.writable}
     return [
         SchemaPublished(schema_id=next(numbers), event_type=wire_name(each), text=avro_text(each))
         for each in sorted(lacking, key=wire_name)

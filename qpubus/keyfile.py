@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from schemas.keys import KeyInvalid
+from streams.disk import PRIVATE, put
 
 PASSPHRASE_FILE = "QPUBUS_PASSPHRASE_FILE"  # noqa: S105 (the name of a variable)
 _ENCRYPTED = b"-----BEGIN ENCRYPTED PRIVATE KEY-----"
@@ -28,11 +29,9 @@ def write_key(path: Path, key: Ed25519PrivateKey, passphrase: bytes = b"") -> No
 
     With a passphrase the file is of no use to who does not know it.
     """
-    locked = serialization.BestAvailableEncryption(passphrase) if passphrase else serialization.NoEncryption()
-    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, locked)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE)
     with os.fdopen(descriptor, "wb") as file:
-        file.write(pem)
+        file.write(_pem(key, passphrase))
         file.flush()
         os.fsync(file.fileno())
 
@@ -67,10 +66,12 @@ def _opened(path: Path, pem: bytes, passphrase: bytes | None) -> Ed25519PrivateK
 
 def replace_key(path: Path, key: Ed25519PrivateKey, passphrase: bytes = b"") -> None:
     """Put a private key in the place of the one in `path`, at once."""
-    aside = path.with_name(f"{path.name}.aside")
-    aside.unlink(missing_ok=True)
-    write_key(aside, key, passphrase)
-    aside.replace(path)
+    put(path, _pem(key, passphrase), PRIVATE)
+
+
+def _pem(key: Ed25519PrivateKey, passphrase: bytes) -> bytes:
+    locked = serialization.BestAvailableEncryption(passphrase) if passphrase else serialization.NoEncryption()
+    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, locked)
 
 
 def is_encrypted(path: Path) -> bool:

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qpubus.problem import Problem
+from streams.disk import read_small
 from streams.log.head import RootMemory
 from streams.log.reading import DATABASE
 
 VAULT = "QPUBUS_VAULT"
 """Names the directory of the vault where that is not in the data directory: on a medium with a backup of its own."""
+_ROOT_BYTES_MAX = 1 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +21,16 @@ class Place:
     directory: Path
 
     @property
+    def cluster(self) -> Path:
+        """Says how the log is reached, where it is on Kafka."""
+        return self.directory / "kafka.toml"
+
+    @property
+    def has_log(self) -> bool:
+        """Whether a site was founded here: its log is here, or it is said where it is."""
+        return (self.directory / DATABASE).exists() or self.cluster.exists()
+
+    @property
     def root_public_key(self) -> Path:
         """The trust anchor, in hex."""
         return self.directory / "root.pub"
@@ -26,9 +38,9 @@ class Place:
     def read_root_public_key(self) -> bytes:
         """The trust anchor; `Problem` if it is not there, or not the one that this account remembers."""
         try:
-            root_public_key = bytes.fromhex(self.root_public_key.read_text().strip())
+            root_public_key = bytes.fromhex(read_small(self.root_public_key, _ROOT_BYTES_MAX).decode().strip())
         except FileNotFoundError:
-            if (self.directory / DATABASE).exists():
+            if self.has_log:
                 raise Problem(
                     f"{self.root_public_key} is missing, and all is verified by it", "Restore it from a copy."
                 ) from None
@@ -62,6 +74,11 @@ class Place:
     def states(self) -> Path:
         """Saved states of stages; a convenience."""
         return self.directory / "states"
+
+    @property
+    def told(self) -> Path:
+        """The ids of what people were told, so that they are told once."""
+        return self.directory / "told.txt"
 
     @property
     def artifacts(self) -> Path:

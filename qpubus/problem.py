@@ -8,9 +8,10 @@ from pydantic import ValidationError
 
 from qpubus.show import printable
 from schemas.keys import KeyInvalid
-from streams.log.port import LogError
+from streams.author import SchemaUnpublished
+from streams.log.port import LogCorrupt, LogError
 
-EXIT_REFUSED = 1
+EXIT_REFUSED, EXIT_CORRUPT = 1, 2
 DEBUG = "QPUBUS_DEBUG"
 _FAULTS_SHOWN = 3
 
@@ -31,7 +32,10 @@ def problem_of(error: Exception) -> Problem:
     match error:
         case Problem():
             return error
-        case LogError() | KeyInvalid():
+        case LogCorrupt():
+            next_step = "Keep a copy as it is; find every such place with: qpubus audit verify --all"
+            return Problem(str(error), next_step, exit_code=EXIT_CORRUPT, code="log_corrupt")
+        case LogError() | KeyInvalid() | SchemaUnpublished():
             return Problem(str(error))
         case ValidationError():
             return Problem(validation_text(error), code="malformed")

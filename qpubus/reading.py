@@ -9,15 +9,17 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from agents.vault import Vault
 from projections.job import Job
 from projections.jobs import JOBS
 from projections.runner import Runner
 from projections.views import Views
+from qpubus.documents import told
+from qpubus.ledger import Cluster, open_reading
 from qpubus.place import Place
 from qpubus.problem import Problem
 from schemas.topics import TOPICS
-from streams.log.port import partition_of
-from streams.log.reading import EmbeddedReader
+from streams.log.port import ReadableLog, partition_of
 from streams.reader import Item, Reader
 
 _FOLLOW_S = 10.0
@@ -28,7 +30,7 @@ class Desk:
     """A log opened for reading, with the one site that it holds and that site's trust anchor."""
 
     directory: Path
-    log: EmbeddedReader
+    log: ReadableLog
     site: str
     root_public_key: bytes
 
@@ -51,12 +53,12 @@ class Desk:
         return Runner(self.log, self.partition, {self.site: self.root_public_key}, saved if writable else None)
 
     async def job(self, job_id: str) -> tuple[Views, Job]:
-        """A job and the views that it is in; `Problem` if nobody declared it here."""
+        """A job, its reasons out of the vault, and the views that it is in; `Problem` if nobody declared it here."""
         views = await self.views()
         job = views[JOBS].jobs.get(job_id)
         if job is None:
             raise unknown_job(job_id, self.directory)
-        return views, job
+        return views, told(job, Vault(Place(self.directory).vault))
 
     async def follow_job(self, job_id: str) -> AsyncIterator[Job]:
         """A job as it stands, again whenever anything about it has changed, until it is over."""
@@ -88,11 +90,10 @@ class Desk:
 async def open_desk(directory: Path) -> AsyncIterator[Desk]:
     """The log in a data directory, read-only."""
     place = Place(directory)
-    log = EmbeddedReader(directory)
-    try:
-        yield Desk(directory, log, await _site(log, directory), place.read_root_public_key())
-    finally:
-        await log.close()
+    async with open_reading(directory) as log:
+        cluster = Cluster.of(directory)
+        site = cluster.site if cluster else await _site(log, directory)
+        yield Desk(directory, log, site, place.read_root_public_key())
 
 
 def unknown_job(job_id: str, directory: Path) -> Problem:
@@ -102,7 +103,7 @@ def unknown_job(job_id: str, directory: Path) -> Problem:
     )
 
 
-async def _site(log: EmbeddedReader, directory: Path) -> str:
+async def _site(log: ReadableLog, directory: Path) -> str:
     for partition in range(log.partitions):
         for stored in await log.read("governance", partition, 0, 1):
             key = stored.record.key

@@ -1,15 +1,15 @@
 """What the calls of the local door take: plain values, each checked before anything is done with it."""
 
 from base64 import b64encode
-from typing import Annotated, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import Base64Bytes, BaseModel, ConfigDict, Field
 
+from agents.petitions import PETITIONS, Petition
 from schemas.envelope import Record
+from schemas.events import HumanProof
 from schemas.traces import SealedTrace
 from schemas.words import HexDigest, Identifier
-
-HexSignature = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{128}$")]
 
 
 class Asked(BaseModel):
@@ -36,19 +36,74 @@ class Trial(Asked):
     manifest: str
 
 
+class Proof(Asked):
+    """A person's signature of any kind; its parts in base64."""
+
+    proof_type: Literal["ed25519", "sshsig", "webauthn"]
+    key_id: str
+    signature: Base64Bytes
+    client_data: Base64Bytes = b""
+    authenticator_data: Base64Bytes = b""
+
+    @classmethod
+    def of(cls, proof: HumanProof) -> Self:
+        """A proof as it goes through the door."""
+        said = proof.model_dump()
+        return cls.model_validate({name: b64encode(x) if isinstance(x, bytes) else x for name, x in said.items()})
+
+    def human(self) -> HumanProof:
+        """The proof that came through the door."""
+        return HumanProof.model_validate(dict(self))
+
+
 class Grant(Asked):
     """A person's signed yes."""
 
     job_id: Identifier
     intent_digest: HexDigest
-    key_id: str
-    signature: HexSignature
+    proof: Proof
 
 
 class Denial(Grant):
     """A person's signed no."""
 
     reason: str
+
+
+class Reason(Asked):
+    """Why somebody is about to say no, or to take a job back; the key is the one that they will sign with."""
+
+    job_id: Identifier
+    key_id: str
+    text: str
+
+
+class Showing(Asked):
+    """What a job asks was shown to the person of a key."""
+
+    job_id: Identifier
+    key_id: str
+
+
+class Petitioned(Asked):
+    """What a person says of their own accord: an event of theirs, its proof apart."""
+
+    type: str
+    fields: dict[str, Any] = Field(description="of the event, without its proof")
+    proof: Proof
+
+    @classmethod
+    def of(cls, petition: Petition) -> Self:
+        """A petition as it goes through the door."""
+        fields = petition.model_dump(mode="json", exclude={"proof"})
+        return cls(type=type(petition).__name__, fields=fields, proof=Proof.of(petition.proof))
+
+    def petition(self) -> Petition:
+        """The petition that came through the door; `ValueError` if there is no such event or it is not in its form."""
+        kind = PETITIONS.get(self.type)
+        if kind is None:
+            raise ValueError(f"{self.type[:64]!r} is none of {', '.join(PETITIONS)}")
+        return kind.model_validate(self.fields | {"proof": self.proof.human()})
 
 
 class Withdrawal(Asked):

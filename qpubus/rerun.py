@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from agents.artifacts import ArtifactStore
 from agents.devices.fleet import EmulatedDevice, open_fleet
 from agents.enclosure import Enclosure
+from qpubus.ledger import open_copy
 from qpubus.place import Place
 from replay.audit import roots_of
 from replay.reproduce import Reproduction, last_program_in, reproduce
@@ -18,7 +19,6 @@ from replay.stored import JobUnreproducible, StoredJob, stored_job
 from schemas.events import SiteFounded
 from schemas.topics import TOPICS
 from streams.log.port import partition_of
-from streams.log.reading import open_copy
 from streams.reader import Reader
 from streams.stage import Heard
 
@@ -57,4 +57,4 @@ def _devices(job: StoredJob, ledgers: Path, aside: Path, seed: int) -> Mapping[s
         return None
     for path in files:
         shutil.copy(path, aside)
-    return open_fleet(aside, seed)
+    return open_fleet(aside, seed, only=used)

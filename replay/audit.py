@@ -11,26 +11,31 @@ decided where a stage's journal says how far governance had been read; see `repl
 
 import gc
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
-from itertools import groupby, islice
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from replay.checkpoints import Checkpoints
+from replay.crew import ALONE, Crew, Piece
+from replay.remembered import Earlier, Keeping, Memory
 from replay.scan import SiteScan
 from replay.settle import refused_in, settle
+from replay.sites import roots_of_sites
 from replay.verdict import Audit, Finding, Progress, Verdict
 from replay.witnessed import Asked
 from schemas.admission import Stored
-from schemas.envelope import Record
+from schemas.envelope import EnvelopeInvalid, Record
 from schemas.keys import key_id
-from schemas.seal import PREFIX_BYTES
+from streams.disk import read_small
 from streams.log.head import RootMemory
 from streams.log.port import LogCorrupt, LogError, LogIncomplete, RootReplaced, partition_of
-from streams.log.reading import EmbeddedReader, open_copy
+from streams.log.reading import EmbeddedReader, RowChanged, changed, missing, open_copy
 
-CHUNK = 1_024
+_TOLD_EVERY = 1_024
 _ROOT = "root.pub"
+_ROOT_BYTES_MAX = 1 << 10
 _PLACE = re.compile(r"([a-z]+) partition (\d+) offset (\d+): ")
 
 
@@ -39,21 +44,32 @@ async def verify(
     roots: Mapping[str, bytes] | None = None,
     progress: Progress | None = None,
     asked: Asked | None = None,
-    root: bytes | None = None,
+    root: bytes | Sequence[bytes] | None = None,
+    *,
+    opened: Callable[[Path], AbstractContextManager[EmbeddedReader]] = open_copy,
+    jobs: int = 1,
+    everything: bool = False,
+    memory: Memory | None = None,
 ) -> Audit:
-    """Audit the embedded log in `directory` and change nothing there.
+    """Audit the log of `directory`, which is there unless `opened` finds it elsewhere, and change nothing.
 
-    `roots` gives the root public key of each site; without it, `root` is that of the one site of the directory, and
-    without either `root.pub` there is believed, unless this account remembers another one.
-    `asked` says whose word on checkpoints to hold the log against.
+    `roots` gives the root public key of each site; without it, `root` is that of the one site of the directory, or
+    those of all its sites, and without either `root.pub` there is believed, unless this account remembers another one.
+    `asked` says whose word on checkpoints to hold the log against. `jobs` processes share the work of a long log.
+    With `everything` a topic is read on behind a place where its storage differs. `memory` is where a sound audit is
+    remembered, and tells whether this one goes on from there.
     """
     try:
-        with open_copy(directory) as log:
-            return await verify_log(log, roots or await roots_of(log, root), progress, asked)
+        with opened(directory) as log:
+            roots = roots or await (
+                roots_of(log, root) if isinstance(root, bytes | None) else roots_of_sites(log, root)
+            )
+            audited = partial(verify_log, log, roots, progress, asked, jobs=jobs, everything=everything)
+            return await (_remembering(log, roots, memory, audited) if memory else audited())
     except RootReplaced as error:
         return Audit(Verdict.TAMPERED, findings=[Finding(0, "", 0, 0, "", "root_replaced", str(error))])
     except LogCorrupt as error:
-        finding = _storage_finding(error)
+        finding = _fault(error)
         if not finding.topic:
             return Audit(Verdict.UNREADABLE, notes=[str(error)])
         audit = Audit()
@@ -68,10 +84,18 @@ async def verify_log(
     roots: Mapping[str, bytes],
     progress: Progress | None = None,
     asked: Asked | None = None,
+    *,
+    jobs: int = 1,
+    everything: bool = False,
+    earlier: Earlier | None = None,
+    keeping: Keeping | None = None,
 ) -> Audit:
-    """Audit an open log."""
+    """Audit an open log, from where an `earlier` audit ended if one is given; `keeping` gets what is known then.
+
+    See `verify`.
+    """
     audit = Audit(roots={site: key_id(key) for site, key in roots.items()})
-    findings = [_storage_finding(error) for error in log.check()]
+    findings = [_fault(error) for error in log.check()]
     tell = _Told(progress, sum(log.tip(topic, number).size for topic in log.topics for number in range(log.partitions)))
     with collector_off():
         for partition in range(log.partitions):
@@ -79,55 +103,152 @@ async def verify_log(
                 site: key for site, key in roots.items() if partition_of(site.encode(), log.partitions) == partition
             }
             sites = here or roots
-            with closing(Checkpoints(partition, sites, asked)) as checkpoints:
+            with ExitStack() as stack:
+                checkpoints = stack.enter_context(closing(Checkpoints(partition, sites, asked)))
                 scans = {site: SiteScan(site, key, partition, checkpoints) for site, key in sites.items()}
-                findings += _scan(log, partition, scans, tell)
+                for scan in scans.values():
+                    stack.callback(scan.close)
+                starts = {}
+                if earlier:
+                    earlier.restore(partition, scans, checkpoints)
+                    starts = {topic: at for topic, at in earlier.starts(partition).items() if topic not in ALONE}
+                    tell.more(sum(starts.values()))
+                crew = stack.enter_context(closing(Crew(log, partition, sites, 1 if findings else jobs, starts)))
+                findings += _Pass(log, scans, crew, tell, everything).findings()
                 broken = frozenset(finding.topic for finding in findings)
-                refused = [each.refused for scan in scans.values() for each in scan.refused.values()]
+                refused = sorted({place for scan in scans.values() for place in scan.refused})
                 findings += await checkpoints.check(log, refused, broken, audit)
-            for scan in scans.values():
-                if broken:
-                    findings += refused_in(scan, broken)
-                else:
-                    findings += await settle(scan, log, partition, sites, audit)
+                for scan in scans.values():
+                    if broken:
+                        findings += refused_in(scan, partition, broken)
+                    else:
+                        findings += await settle(scan, log, partition, sites, audit)
+                if keeping and not findings:
+                    keeping.add(partition, scans, checkpoints)
+    if not (findings or audit.events or audit.refused):
+        what = "the log holds no record: not even its founding, with which every log of a site begins"
+        findings.append(Finding(0, "", 0, 0, "", "founding_absent", what, is_missing=True))
     audit.conclude([await _named(finding, log) for finding in findings], log.topics)
     return audit
 
 
-def _scan(log: EmbeddedReader, partition: int, scans: Mapping[str, SiteScan], tell: "_Told") -> list[Finding]:
-    """Take every record of a partition number to the scan of its site; what is wrong with their storage."""
-    findings = []
-    for topic in log.topics:
-        try:
-            for chunk in _chunks(log.rows(topic, partition)):
-                for scan, neighbours in _by_site(chunk, scans):
-                    scan.take(neighbours)
-                tell.more(len(chunk))
-        except LogCorrupt as error:
-            findings.append(_storage_finding(error))
-    return findings
+async def _remembering(
+    log: EmbeddedReader, roots: Mapping[str, bytes], memory: Memory, audit_log: Callable[..., Awaitable[Audit]]
+) -> Audit:
+    """Audit a log, from where an earlier audit ended if that is wanted and may be, and remember a sound one."""
+    with ExitStack() as stack:
+        keeping = stack.enter_context(closing(Keeping(log, roots)))
+        known = Earlier.read(memory.path)
+        if known:
+            stack.callback(known.close)
+        earlier = known if known and known.is_of(log, roots) else None
+        behind, why_not = [], "no sound audit of this log is remembered"
+        if memory.resumes and earlier:
+            behind = earlier.behind(log, log.rehashed)
+            why_not = "the log does not begin as it did then" if behind else earlier.hindrance(log)
+        elif memory.resumes and known and known.is_of(log, roots, by_another_name=True):
+            what = f"another log lies here than the one audited before; to accept it, remove {known.path}"
+            behind = [Finding(0, "", 0, 0, "", "log_replaced", what)]
+        audit = await audit_log(earlier=earlier if memory.resumes and not why_not else None, keeping=keeping)
+        if not audit.findings:
+            if earlier and not memory.resumes:
+                behind = earlier.behind(log, log.chain_before)
+            audit.conclude(behind, log.topics)
+        if memory.resumes and why_not:
+            audit.notes.insert(0, f"all of the log was audited, as {why_not}")
+        elif memory.resumes and earlier:
+            audit.notes.insert(
+                0, f"{earlier.records:,} records had been audited before, and are the same by their bytes"
+            )
+        if not audit.findings:
+            keeping.keep(memory.path, audit)
+        return audit
 
 
-def _by_site(chunk: list[Stored], scans: Mapping[str, SiteScan]) -> Iterator[tuple[SiteScan, list[Stored]]]:
-    """Neighbours of one site after the other, with that site's scan; a key that is no site's is the first one's."""
-    home = scans[min(scans)]
-    if len(scans) == 1:
-        yield home, chunk
-        return
-    for key, neighbours in groupby(chunk, key=lambda stored: stored.record.key):
-        site = key if isinstance(key, str) else (key or b"").decode("latin-1")
-        yield scans.get(site, home), list(neighbours)
+@dataclass
+class _Pass:
+    """One pass over all records of a partition number, each taken to the scan of its site.
+
+    A topic is left where its storage differs, unless `everything` is wanted: then it goes on behind that place, and
+    authors go on with whatever number stands there.
+    """
+
+    log: EmbeddedReader
+    scans: Mapping[str, SiteScan]
+    crew: Crew
+    tell: "_Told"
+    everything: bool
+
+    def findings(self) -> list[Finding]:
+        """What is wrong with the storage of records."""
+        return [finding for topic in self.log.topics for finding in self._topic(topic)]
+
+    def _topic(self, topic: str) -> Iterator[Finding]:
+        starts: dict[str, int] | None = None
+        for piece, part in self.crew.parts(topic):
+            if part and starts is None and self.scans[min(self.scans)].absorb(part):
+                self.tell.more(part.size)
+                continue
+            at: int | None = piece.start
+            while at is not None:
+                try:
+                    self._piece(piece._replace(start=at), starts)
+                    break
+                except LogCorrupt as error:
+                    starts = {} if self.everything else None
+                    yield from self._blamed(error, starts) if isinstance(error, RowChanged) else [_fault(error)]
+                    at = error.next_offset if self.everything else None
+                    if not self.everything:
+                        self.crew.skip(piece)
+                        return
+
+    def _piece(self, piece: Piece, starts: dict[str, int] | None) -> None:
+        for batch in self.log.batches(piece.topic, self.crew.partition, piece.start):
+            if piece.end is not None and batch[0].offset >= piece.end:
+                return
+            scan = self._scan_of(batch)
+            if starts is not None:
+                with suppress(EnvelopeInvalid):
+                    scan.go_on(batch, starts)
+            scan.take(batch)
+            self.tell.more(len(batch))
+
+    def _scan_of(self, records: Sequence[Stored]) -> SiteScan:
+        """The scan of the site of a row, whose records have one key; a key that is no site's is the first one's."""
+        home = self.scans[min(self.scans)]
+        if len(self.scans) == 1:
+            return home
+        key = records[0].record.key
+        return self.scans.get(key if isinstance(key, str) else (key or b"").decode("latin-1"), home)
+
+    def _blamed(self, error: RowChanged, starts: dict[str, int] | None) -> list[Finding]:
+        """Which record of a row is another than was acknowledged, or is gone: their seals tell. All, with `starts`."""
+        topic, partition, offset = error.records[0][:3]
+        found: list[LogCorrupt] = []
+        for stored in error.records:
+            scan = self._scan_of([stored])
+            scan.take([stored])
+            if refused := scan.refused.get((topic, stored.offset)):
+                is_gone = error.lacks and refused.reason == "sequence_gap"
+                found.append((missing if is_gone else changed)(topic, partition, stored.offset))
+                if starts is None:
+                    break
+                scan.pass_over(stored)
+        if not found and error.lacks:
+            found = [missing(topic, partition, offset + len(error.records))]
+        return [_fault(each) for each in found or [changed(topic, partition, offset)]]
 
 
 class _Told:
     """Counts records for whoever follows the progress."""
 
     def __init__(self, progress: Progress | None, total: int) -> None:
-        self._progress, self._done, self._total = progress, 0, total
+        self._progress, self._done, self._told, self._total = progress, 0, 0, total
 
     def more(self, count: int) -> None:
         self._done += count
-        if self._progress:
+        if self._progress and (self._done >= self._told + _TOLD_EVERY or self._done == self._total):
+            self._told = self._done
             self._progress(self._done, self._total)
 
 
@@ -138,8 +259,12 @@ async def roots_of(log: EmbeddedReader, root: bytes | None = None) -> dict[str, 
     """
     root = root or _root_beside(log)
     for partition in range(log.partitions):
-        for stored in log.rows("governance", partition):
-            key = stored.record.key
+        try:
+            first = next(log.batches("governance", partition, hashed=False), None)
+        except RowChanged as error:  # the audit finds out which record it is; whose log this is they all say
+            first = error.records
+        if first:
+            key = first[0].record.key
             return {key if isinstance(key, str) else "": root}
     return {"": root}
 
@@ -147,31 +272,12 @@ async def roots_of(log: EmbeddedReader, root: bytes | None = None) -> dict[str, 
 def _root_beside(log: EmbeddedReader) -> bytes:
     path = log.directory / _ROOT
     try:
-        root = bytes.fromhex(path.read_text().strip())
+        root = bytes.fromhex(read_small(path, _ROOT_BYTES_MAX).decode().strip())
     except (OSError, ValueError):
         raise LogError(f"{path} does not hold the root public key; restore it, everything is verified by it") from None
     if doubt := RootMemory(log.directory).doubt(root):
         raise RootReplaced(doubt)
     return root
-
-
-def _chunks(rows: Iterator[Stored]) -> Iterator[list[Stored]]:
-    """Rows in portions that do not cut a batch, as far as that is possible."""
-    chunk = list(islice(rows, CHUNK))
-    while chunk:
-        prefix = _prefix(chunk[-1])
-        following: list[Stored] = []
-        for stored in rows:
-            if _prefix(stored) != prefix:
-                following = [stored]
-                break
-            chunk.append(stored)
-        yield chunk
-        chunk = following + list(islice(rows, CHUNK))
-
-
-def _prefix(stored: Stored) -> bytes:
-    return stored.record.seal[:PREFIX_BYTES] if isinstance(stored.record, Record) else b""
 
 
 @contextmanager
@@ -186,7 +292,7 @@ def collector_off() -> Iterator[None]:
             gc.enable()
 
 
-def _storage_finding(error: LogCorrupt) -> Finding:
+def _fault(error: LogCorrupt) -> Finding:
     """What the log itself found wrong, by the place that it names."""
     place = _PLACE.search(str(error))
     topic, partition, offset = (place[1], int(place[2]), int(place[3])) if place else ("", 0, 0)

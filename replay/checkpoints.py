@@ -1,23 +1,24 @@
 """Checkpoints in an audit: every sealed round against trees grown anew, and what witnesses have seen of them.
 
-During the pass the digests of all records are kept aside, and every round and every cosignature that may be believed is
-heard. Afterwards each topic's tree is grown once. On its way it must have the root that each round sealed at its size,
-and the root of each checkpoint that a witness has kept.
+During the pass the leaf hashes of all records are kept aside, and every round and every cosignature that may be
+believed is heard. Afterwards each topic's tree is grown once. On its way it must have the root that each round sealed
+at its size, and the root of each checkpoint that a witness has kept.
 """
 
+from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import NamedTuple
 
-from replay.digests import Digests
+from replay.leaves import Leaves
 from replay.rounds import Rounds, Sealed
 from replay.verdict import Audit, Finding, about
 from replay.witnessed import Asked, Coverage
-from schemas.admission import Admitted, EnrolledKey, Refused, Stored
+from schemas.admission import Admitted, EnrolledKey, Stored
 from schemas.checkpoints import Vocabulary, head_holds, note_of, origin_of
 from schemas.events import CheckpointSealed, CheckpointWitnessed, Cosignature
 from schemas.keys import raw_public_key
-from schemas.merkle import Frontier, leaf_hash, leaf_hashes
+from schemas.merkle import Frontier, leaf_hash
 from schemas.note import Note, NoteInvalid, Signature
 from schemas.topics import UNSEALED_ALONE
 from streams.log.port import ReadableLog
@@ -38,7 +39,7 @@ class Checkpoints:
 
     def __init__(self, partition: int, roots: Mapping[str, bytes], asked: Asked | None) -> None:
         """`roots` gives the root public key of each site; without `asked` cosignatures are not looked at."""
-        self.digests = Digests()
+        self.leaves = Leaves()
         self._partition = partition
         self._roots = roots
         self._coverage = Coverage(asked) if asked else None
@@ -64,12 +65,14 @@ class Checkpoints:
                 pass
 
     async def check(
-        self, log: ReadableLog, refused: Iterable[Refused], broken: Collection[str], audit: Audit
+        self, log: ReadableLog, refused: Sequence[tuple[str, int]], broken: Collection[str], audit: Audit
     ) -> list[Finding]:
-        """What is wrong with the trees of the topics that are not `broken`; `audit` gets counts, notes and coverage."""
+        """What is wrong with the trees of the topics that are not `broken`; `audit` gets counts, notes and coverage.
+
+        `refused` are topic and offset of each refused record, in order.
+        """
         audit.rounds += self._count
         findings = self._findings
-        strays = {(each.stored.topic, each.stored.offset): each.stored for each in refused}
         for rounds in self._rounds.values():
             findings += rounds.findings
             if "governance" in broken:
@@ -79,10 +82,10 @@ class Checkpoints:
             for head in rounds.last.heads if rounds.last else ():
                 if head.topic not in broken:
                     tree = Tree(
-                        head.topic, self._partition, await self._corrections(log, vocabulary, head.topic, strays)
+                        head.topic, self._partition, await self._corrections(log, vocabulary, head.topic, refused)
                     )
                     known = merged(rounds.of(head.topic), kept.get(head.topic, []))
-                    findings += tree.check(self.digests.read(head.topic), known)
+                    findings += tree.check(self.leaves.read(head.topic), known)
             findings += self._signatures(rounds)
             self._count_on_log(rounds)
         if self._coverage:
@@ -98,14 +101,23 @@ class Checkpoints:
         return vocabulary
 
     async def _corrections(
-        self, log: ReadableLog, vocabulary: Vocabulary, topic: str, strays: Mapping[tuple[str, int], Stored]
+        self, log: ReadableLog, vocabulary: Vocabulary, topic: str, refused: Sequence[tuple[str, int]]
     ) -> dict[int, bytes]:
         """The digests that the pass could not know: of refused records, and of records before their schema."""
-        records = [stored for (name, _), stored in strays.items() if name == topic]
-        end = vocabulary.first_places(topic)
-        for offset in range(0, end, FETCH):
-            records += await log.read(topic, self._partition, offset, min(FETCH, end - offset))
-        return {each.offset: digest for each, digest in zip(records, vocabulary.digests(records), strict=True)}
+        wanted = deque(offset for name, offset in refused if name == topic)
+        all_wanted = frozenset(wanted)
+        end, at, digests = vocabulary.first_places(topic), 0, dict[int, bytes]()
+        while at < end or wanted:
+            at = at if at < end else wanted[0]
+            records = await log.read(topic, self._partition, at, FETCH)
+            if not records:
+                break
+            at = records[-1].offset + 1
+            known = zip(records, vocabulary.digests(records), strict=True)
+            digests |= {each.offset: digest for each, digest in known if each.offset < end or each.offset in all_wanted}
+            while wanted and wanted[0] < at:
+                wanted.popleft()
+        return digests
 
     def _origin(self, rounds: Rounds, topic: str) -> str:
         return origin_of(self._roots[rounds.site], topic, self._partition)
@@ -175,14 +187,14 @@ class Checkpoints:
         """Say which records no quorum of witnesses covers. What is in no round can be covered by nobody."""
         if self._coverage is None:
             return
-        for topic, size in self.digests.counts.items():
+        for topic, size in self.leaves.counts.items():
             covered = self._coverage.sizes.get(topic, 0)
             if topic not in UNSEALED_ALONE and covered < size:
                 audit.uncovered.append(f"{topic} partition {self._partition} offset {covered} to {size - 1}")
 
     def close(self) -> None:
         """Give the temporary files back."""
-        self.digests.close()
+        self.leaves.close()
         for rounds in self._rounds.values():
             rounds.close()
 
@@ -197,12 +209,12 @@ class Tree:
         self._frontier = Frontier()
         self._sound = 0
 
-    def check(self, digests: Iterator[list[bytes]], known: Iterator[Known]) -> Iterator[Finding]:
-        """Grow by `digests` and compare at each size that is known, in rising order. The first difference is enough."""
-        waiting: Iterator[bytes] = (digest for portion in digests for digest in portion)
+    def check(self, leaves: Iterator[list[bytes]], known: Iterator[Known]) -> Iterator[Finding]:
+        """Grow by `leaves` and compare at each size that is known, in rising order. The first difference is enough."""
+        waiting = chain.from_iterable(leaves)
         for size, root, said_by in known:
             if size > self._frontier.size:
-                self._frontier.extend(self._leaves(list(islice(waiting, size - self._frontier.size))))
+                self._frontier.extend(self._corrected(list(islice(waiting, size - self._frontier.size))))
             if self._frontier.size < size:
                 detail = f"by {said_by} there are {size} records, but {self._frontier.size} are left"
                 yield self._finding(self._frontier.size, "sealed_record_missing", detail, is_missing=True)
@@ -213,11 +225,13 @@ class Tree:
                 return
             self._sound = size
 
-    def _leaves(self, digests: Sequence[bytes]) -> Iterator[bytes]:
+    def _corrected(self, leaves: Sequence[bytes]) -> Iterable[bytes]:
         corrections, at = self._corrections, self._frontier.size
         if not corrections:
-            return iter(leaf_hashes(digests))
-        return (leaf_hash(corrections.get(place, digest)) for place, digest in enumerate(digests, at))
+            return leaves
+        return (
+            leaf_hash(corrections[place]) if place in corrections else leaf for place, leaf in enumerate(leaves, at)
+        )
 
     def _finding(self, offset: int, reason: str, detail: str, *, is_missing: bool = False) -> Finding:
         return Finding(1, self._topic, self._partition, offset, "", reason, detail, is_missing)

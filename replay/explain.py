@@ -1,7 +1,7 @@
 """`audit explain JOB`: the causal chain of a job, from intent to result, as lines in order, every signature checked.
 
 A line stands after the lines of its causes. Beside the job's own events there stand those it hangs on: the policy in
-force, the price list, the calibrations of the devices that offered, and the alarms that were set for it.
+force, the price list, the mandate or halt it hangs on, the calibrations of the devices that offered, and its alarms.
 """
 
 from collections import Counter
@@ -22,7 +22,10 @@ from schemas.words import Words, wire_name
 from streams.log.port import ReadableLog, partition_of
 
 _FETCH = 4_096
-_BACKGROUND = (e.PolicyPublished, e.PriceListPublished, e.DeviceSnapshotTaken, e.AlarmSet, e.AlarmRang, e.EventRejected)
+_BACKGROUND = (
+    *(e.PolicyPublished, e.PriceListPublished, e.DeviceSnapshotTaken, e.AlarmSet, e.AlarmRang, e.EventRejected),
+    *(e.MandateGranted, e.MandateRevoked, e.HaltOrdered),
+)
 
 
 class Line(Words):
@@ -71,11 +74,12 @@ async def explain(log: ReadableLog, roots: Mapping[str, bytes], job_id: str) -> 
 def explanation_of(chain: "Chain", job_id: str) -> Explanation:
     """The chain of a job in words, every signature checked."""
     events = [each.event for each in chain.events]
-    statements = {
-        each.statement.intent_digest: each.statement for each in events if isinstance(each, e.ApprovalRequested)
-    }
+    statements: dict[str, list[e.ApprovalStatement]] = {}
+    for each in events:
+        if isinstance(each, e.ApprovalRequested):
+            statements.setdefault(each.statement.intent_digest, []).append(each.statement)
     intents = {each.job_id: each for each in reversed(events) if isinstance(each, e.IntentDeclared)}
-    lines = tuple(_line(each, proofs_of(each, chain.keys, statements, intents)) for each in chain.events)
+    lines = tuple(_line(each, proofs_of(each, chain.keys, statements, intents, chain.site)) for each in chain.events)
     passed_over = tuple(f"{_place(each)}: {reason}" for each, reason in chain.passed_over)
     return Explanation(job_id=job_id, site=chain.site, lines=lines, passed_over=passed_over)
 
@@ -138,12 +142,20 @@ def _needed(found: list[Admitted], background: list[Admitted]) -> Iterator[Admit
     if prices:
         yield prices[-1]
     names = {_name(each.cause) for each in found}
+    mandates = {each.event.mandate_id for each in found if isinstance(each.event, e.IntentAdmitted)}
+    asked_for = {_name(cause) for each in found for cause in each.causes}
     for each in background:
         match each.event:
             case e.PolicyPublished():
                 is_needed = each.digest.hex() in digests
             case e.DeviceSnapshotTaken():
                 is_needed = each.event.snapshot_digest in digests
+            case e.MandateGranted():
+                is_needed = each.event.statement.mandate_id in mandates
+            case e.MandateRevoked():
+                is_needed = each.event.mandate_id in mandates
+            case e.HaltOrdered():
+                is_needed = _name(each.cause) in asked_for
             case e.AlarmSet() | e.AlarmRang() | e.EventRejected():
                 is_needed = any(_name(cause) in names for cause in each.causes)
             case _:

@@ -1,13 +1,16 @@
-"""The signatures on an event of a job: its batch seal, and what agents, gateway and approvers signed inside it."""
+"""The signatures on an event of a job: its batch seal, and what agents, gateway and people signed inside it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from pydantic import Field
 
+from agents.petitions import Petition
 from schemas import events as e
 from schemas.admission import Admitted, EnrolledKey
+from schemas.calibrations import signed_calibration
 from schemas.events import ApprovalStatement
 from schemas.keys import raw_public_key
+from schemas.people import person_signed, signed_words
 from schemas.proofs import (
     TYPE_WITHDRAWAL,
     ProofInvalid,
@@ -21,12 +24,15 @@ from schemas.proofs import (
 from schemas.topics import Role
 from schemas.traces import trace_digest
 from schemas.words import Words
+from streams.halts import MAY_HALT
+from streams.policy.autonomy import MAY_RATIFY
+from streams.policy.mandates import MAY_MANDATE
 
 
 class Proof(Words):
     """A signature that was checked."""
 
-    kind: str = Field(description="batch seal, agent, gateway, approver or trace")
+    kind: str = Field(description="batch seal, agent, gateway, approver, person or trace")
     key_id: str
     by: str = Field(description="whose key it is; empty if it is not enrolled")
     holds: bool
@@ -40,10 +46,11 @@ Keys = Mapping[str, EnrolledKey]
 def proofs_of(
     admitted: Admitted,
     keys: Keys,
-    statements: Mapping[str, ApprovalStatement],
+    statements: Mapping[str, Sequence[ApprovalStatement]],
     intents: Mapping[str, e.IntentDeclared],
+    site: str,
 ) -> tuple[Proof, ...]:
-    """All signatures on an admitted event; `statements` by intent digest, `intents` by job id.
+    """All signatures on an admitted event of a site; all `statements` of an intent digest, `intents` by job id.
 
     The seal of the batch was checked when the event was admitted.
     """
@@ -54,14 +61,15 @@ def proofs_of(
         holds=True,
         is_revoked=keys[admitted.key_id].revoked,
     )
-    return (seal, *_inside(admitted, keys, statements, intents))
+    return (seal, *_inside(admitted, keys, statements, intents, site))
 
 
 def _inside(
     admitted: Admitted,
     keys: Keys,
-    statements: Mapping[str, ApprovalStatement],
+    statements: Mapping[str, Sequence[ApprovalStatement]],
     intents: Mapping[str, e.IntentDeclared],
+    site: str,
 ) -> Iterator[Proof]:
     match admitted.event:
         case e.TraceSealed() as sealed:
@@ -71,8 +79,16 @@ def _inside(
             yield _gateway(declared, keys, admitted.source)
         case e.IntentWithdrawn() as withdrawn:
             yield _withdrawal(withdrawn, keys)
+        case e.CalibrationRequested() as requested:
+            yield _calibration(requested, keys, site)
         case e.ApprovalGranted() | e.ApprovalDenied() as answer:
             yield _approver(answer, keys, statements)
+        case e.HaltOrdered() | e.HaltLifted() as said:
+            yield _person(said, keys, site, MAY_HALT)
+        case e.MandateGranted() | e.MandateRevoked() as said:
+            yield _person(said, keys, site, MAY_MANDATE)
+        case e.AutonomyGranted() | e.AutonomyRevoked() as said:
+            yield _person(said, keys, site, MAY_RATIFY)
         case _:
             return
 
@@ -127,19 +143,43 @@ def _withdrawal(withdrawn: e.IntentWithdrawn, keys: Keys) -> Proof:
     return _proof("agent", withdrawn.agent_key_id, key, detail)
 
 
+def _calibration(requested: e.CalibrationRequested, keys: Keys, site: str) -> Proof:
+    key = keys.get(requested.agent_key_id)
+    detail = ""
+    try:
+        if key is None or key.role != Role.AGENT.value or key.source != requested.initiator:
+            detail = "the key is not enrolled for this agent"
+        elif not signed_calibration(requested.agent_proof, key.public_key).is_of(requested, site):
+            detail = "the agent asked for something else"
+    except ProofInvalid as error:
+        detail = str(error)
+    return _proof("agent", requested.agent_key_id, key, detail)
+
+
 def _approver(
-    answer: e.ApprovalGranted | e.ApprovalDenied, keys: Keys, statements: Mapping[str, ApprovalStatement]
+    answer: e.ApprovalGranted | e.ApprovalDenied, keys: Keys, statements: Mapping[str, Sequence[ApprovalStatement]]
 ) -> Proof:
-    key, statement = keys.get(answer.proof.key_id), statements.get(answer.intent_digest)
+    key, asked = keys.get(answer.proof.key_id), statements.get(answer.intent_digest, ())
     decision, reason = ("deny", answer.reason) if isinstance(answer, e.ApprovalDenied) else ("grant", "")
     detail = ""
-    if key is None or key.role != Role.APPROVER.value or key.source != answer.approver:
+    if key is None or key.person is None or (key.role, key.source) != (Role.APPROVER, answer.approver):
         detail = "the key is not enrolled for this approver"
-    elif statement is None:
+    elif not asked:
         detail = "no approval of this intent was asked for"
-    elif not approval_holds(statement, decision, reason, answer.proof.signature, raw_public_key(key.public_key)):
+    elif not any(approval_holds(each, decision, reason, answer.proof, key.person) for each in asked):
         detail = "the signature does not hold for this statement and decision"
     return _proof("approver", answer.proof.key_id, key, detail)
+
+
+def _person(said: Petition, keys: Keys, site: str, roles: Collection[Role]) -> Proof:
+    """What a person said of their own accord, by their own signature."""
+    key = keys.get(said.proof.key_id)
+    detail = ""
+    if key is None or key.person is None or key.role not in roles or key.source != said.person:
+        detail = "the key is not enrolled for this person in a role that may say this"
+    elif not person_signed(signed_words(said, site), said.proof, key.person):
+        detail = "the signature does not hold for these very words"
+    return _proof("person", said.proof.key_id, key, detail)
 
 
 def _proof(kind: str, key_id: str, key: EnrolledKey | None, detail: str) -> Proof:

@@ -158,5 +158,8 @@ class UpTo:
     async def wait(self, partition: int, ends: Mapping[str, int], timeout_s: float) -> None:
         await self._log.wait(partition, ends, timeout_s)
 
+    async def settle(self, partition: int) -> None:
+        await self._log.settle(partition)
+
     async def close(self) -> None:
         await self._log.close()

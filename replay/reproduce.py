@@ -170,7 +170,7 @@ class _Compiled:
         """What the circuit gives on the noise that its snapshot measured."""
         run = stored.snapshot_digest, stored.compiled_digest
         if run not in self._probabilities:
-            circuit, snapshot = self.circuit(stored.compiled_digest), self._snapshot(stored.snapshot_digest)
+            circuit, snapshot = self.circuit(stored.compiled_digest), self.snapshot(stored.snapshot_digest)
             try:
                 self._probabilities[run] = predicted_probabilities(circuit, snapshot)
             except CircuitInvalid as error:
@@ -179,7 +179,7 @@ class _Compiled:
                 ) from None
         return self._probabilities[run]
 
-    def _snapshot(self, digest: str) -> Snapshot:
+    def snapshot(self, digest: str) -> Snapshot:
         if digest not in self._snapshots:
             try:
                 self._snapshots[digest] = read_snapshot(self._artifacts.get(digest))
@@ -200,7 +200,8 @@ def _is_exact(
         record = device.ledger.chunk("/".join(map(str, (job.manifest.job_id, *place))))
         if record is None or record.seed != chunk_seed(job.planned[circuit.step].seed, *place):
             return False
-        if device.rerun(record, compiled.circuit(circuit.compiled_digest)) != counts:
+        snapshot = compiled.snapshot(circuit.snapshot_digest)
+        if device.rerun(record, compiled.circuit(circuit.compiled_digest), snapshot) != counts:
             return False
     return True
 

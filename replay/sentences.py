@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from schemas import events as e
+from schemas.digests import sha256_hex
 from schemas.envelope import time_text
 from schemas.words import Event
-from streams.policy.rules import dollars
+from streams.policy.wish import dollars
 
 _SECOND_US = 1_000_000
 
@@ -57,10 +58,18 @@ _SENTENCES: Mapping[type[Event], Callable[[Any], str]] = {
     e.IntentWithdrawn: lambda said: f"the agent withdraws the job: {said.reason}",
     e.BudgetHeld: lambda said: f"{dollars(said.amount_microusd)} of the site's budget are held",
     e.BudgetCaptured: lambda said: f"{dollars(said.amount_microusd)} are spent",
+    e.CalibrationRequested: lambda said: f"{said.initiator} wants {said.device} measured anew: {said.reason}",
+    e.CalibrationFinished: lambda said: f"{said.device} answers with its calibration of {said.taken_us}",
     e.BudgetReleased: lambda said: f"{dollars(said.amount_microusd)} are free again",
     e.ApprovalRequested: lambda said: f"a person must say yes: {said.message}",
     e.ApprovalGranted: lambda said: f"{said.approver} says yes",
     e.ApprovalDenied: lambda said: f"{said.approver} says no: {said.reason}",
+    e.ApprovalPresented: lambda said: f"it is shown to {said.approver}",
+    e.ApprovalCounted: lambda said: f"the yes of {said.approver} counts: {said.persons} of {said.quorum}",
+    e.ApprovalInvalidated: lambda said: f"what people were asked counts no longer, {said.reason}: {said.message}",
+    e.MandateGranted: lambda said: f"{said.person} grants the mandate {said.statement.mandate_id}",
+    e.MandateRevoked: lambda said: f"{said.person} ends the mandate {said.mandate_id}: {said.reason}",
+    e.HaltOrdered: lambda said: f"{said.person} halts the {said.scope} {said.target}: {said.reason}",
     e.ApprovalRejected: lambda said: f"the answer of {said.approver} does not count, {said.reason}: {said.message}",
     e.ApprovalExpired: lambda _: "nobody said yes in time",
     e.IntentAdmitted: _admission,
@@ -91,6 +100,7 @@ _SENTENCES: Mapping[type[Event], Callable[[Any], str]] = {
     e.JobCancelled: lambda said: f"the job was cancelled, {said.reason}: {said.message}",
     e.EventRejected: lambda said: f"{said.topic} offset {said.offset} is rejected, {said.reason}: {said.detail}",
     e.ReproductionMeasured: lambda said: f"run again: {said.verdict}, index {said.index:.4f}",
+    e.CallbackDelivered: lambda said: f"callback after {said.attempts} attempts: {said.message}",
     e.PolicyPublished: lambda said: f"policy {said.policy_id} is published",
     e.PriceListPublished: lambda _: "a price list is published",
     e.DeviceSnapshotTaken: lambda said: f"a calibration of {said.device} was taken",
@@ -103,15 +113,8 @@ def details(event: Event) -> Iterator[Detail]:
         case e.IntentDeclared(manifest=manifest):
             yield "limits", f"{dollars(manifest.budget.cost_microusd)}, {manifest.budget.shots} shots"
             yield "objective", manifest.objective
-        case e.ApprovalRequested(statement=statement):
-            yield "rule", event.rule
-            yield "price ceiling", dollars(statement.price_ceiling_microusd)
-            yield "intent digest", statement.intent_digest
-            yield "expires", time_text(statement.expires_us)
-            yield "nonce", statement.nonce
-        case e.IntentAdmitted() | e.IntentRefused():
-            yield "rule", event.rule
-            yield "policy digest", event.policy_digest
+        case e.ApprovalRequested() | e.IntentAdmitted() | e.IntentRefused() | e.PolicyPublished():
+            yield from _of_policy(event)
         case e.PlacementOffered():
             yield "snapshot", event.snapshot_digest
             yield (
@@ -145,8 +148,35 @@ def details(event: Event) -> Iterator[Detail]:
         case e.BudgetCaptured():
             yield "quantum", dollars(event.quantum_microusd)
             yield "classical", dollars(event.classical_microusd)
+        case _:
+            return
+
+
+def _of_policy(event: Event) -> Iterator[Detail]:
+    """What policy went by, and what it asks for."""
+    match event:
+        case e.ApprovalRequested(statement=statement):
+            yield "rule", " ".join(event.rules) or event.rule
+            yield "asked are", _people(statement)
+            yield "price ceiling", dollars(statement.price_ceiling_microusd)
+            yield "intent digest", statement.intent_digest
+            yield "expires", time_text(statement.expires_us)
+            yield "nonce", statement.nonce
+        case e.IntentAdmitted() | e.IntentRefused():
+            yield "rule", " ".join(event.rules) or event.rule
+            yield "policy digest", event.policy_digest
+            if event.input_digest:
+                yield "input digest", event.input_digest
+        case e.PolicyPublished() if event.rules:
+            yield "rules", f"Cedar, SHA-256 {sha256_hex(event.rules.encode())}"
+            yield "devices", ", ".join(event.devices)
         case e.PolicyPublished():
             yield "a person is asked above", dollars(event.approval_above_microusd)
             yield "at most", f"{dollars(event.cost_max_microusd)}, {event.shots_max} shots"
         case _:
             return
+
+
+def _people(statement: e.ApprovalStatement) -> str:
+    persons = "one person" if statement.quorum == 1 else f"{statement.quorum} persons"
+    return f"{persons}, for {' and '.join(statement.roles)}" if statement.roles else persons

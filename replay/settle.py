@@ -1,17 +1,17 @@
 """After the pass: refused records against the rejections on the log, causes, journals; and with them what counts."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from replay.hearing import Hearing, hearing_of
-from replay.scan import Rejection, SiteScan
+from replay.scan import RefusedHere, Rejection, SiteScan
 from replay.stages import STAGES
-from replay.verdict import Audit, Finding, about
-from schemas.admission import Refused
+from replay.verdict import Audit, Finding
 from schemas.reasons import Reason
 from schemas.topics import REJECTS
 from streams.log.port import Place, ReadableLog
 
-_LOST = frozenset({"sequence_gap", "cause_absent"})
+_GAP = "sequence_gap"
+_LOST = frozenset({_GAP, "cause_absent"})
 """Reasons that tell of records that are gone."""
 _RULES = frozenset(reason.value for reason in Reason)
 """A stage may also reject an event that it believes, by its rules. `audit redecide` decides that again."""
@@ -25,16 +25,17 @@ async def settle(
 ) -> list[Finding]:
     """All that is wrong with a site's records apart from their storage; `audit` gets the counts."""
     hearings = await _hearings(scan, log, partition, roots)
-    findings = [*_unrejected(scan, hearings), *_unfounded(scan, hearings, partition)]
+    findings = [*_unrejected(scan, hearings, partition), *_unfounded(scan, hearings, partition)]
     findings += scan.cause_findings()
     findings += scan.journals.check(scan.sizes, partition)
+    findings += scan.traces.findings(partition)
     refused = sum(bool(_reason(scan, place, hearings)) for place in scan.refused) + len(
         _refused_by_order(scan, hearings)
     )
     audit.refused += refused
     audit.events += scan.sizes.total() - refused
     audit.passed_over.update(Place(topic, partition, offset) for topic, offset in scan.refused)
-    audit.signatures += scan.admission.signatures
+    audit.signatures += scan.signatures.total()
     audit.jobs += len(scan.jobs)
     if scan.revocations:
         audit.notes.append(
@@ -44,13 +45,24 @@ async def settle(
     return findings
 
 
-def refused_in(scan: SiteScan, topics: frozenset[str]) -> list[Finding]:
+def refused_in(scan: SiteScan, partition: int, topics: frozenset[str]) -> list[Finding]:
     """Records of these topics that are refused and named in no rejection: where storage differs, they may say why."""
+    moved = _moved(scan)
     return [
-        _of_refused(refused, refused.reason)
-        for place, (refused, _) in scan.refused.items()
+        _of_refused(refused, partition, refused.reason, moved)
+        for place, refused in scan.refused.items()
         if place[0] in topics and place not in scan.rejections
     ]
+
+
+def _moved(scan: SiteScan) -> set[tuple[str, str]]:
+    """Authors, by source and topic, of whose numbers none is missing although they have a gap: they were reordered."""
+    numbers: dict[tuple[str, str], set[int]] = {}
+    for refused in scan.refused.values():
+        if refused.reason == _GAP:
+            numbers.setdefault((refused.author, refused.topic), set()).add(refused.sequence)
+    known = scan.admission.sequences
+    return {author for author, seen in numbers.items() if len(seen) >= max(seen) - known.get(author, 0)}
 
 
 async def _hearings(scan: SiteScan, log: ReadableLog, partition: int, roots: Mapping[str, bytes]) -> dict[str, Hearing]:
@@ -58,7 +70,7 @@ async def _hearings(scan: SiteScan, log: ReadableLog, partition: int, roots: Map
     doubtful = {
         rejection.role
         for place, rejection in scan.rejections.items()
-        if rejection.event.reason not in _RULES and not _is_for(scan, place, rejection)
+        if rejection.reason not in _RULES and not _is_for(scan, place, rejection)
     }
     return {
         stage.role.value: await hearing_of(stage, log, partition, roots, scan.site)
@@ -71,45 +83,47 @@ async def _hearings(scan: SiteScan, log: ReadableLog, partition: int, roots: Map
 
 def _is_for(scan: SiteScan, place: tuple[str, int], rejection: Rejection) -> bool:
     here = scan.refused.get(place)
-    return here is not None and _fits(rejection, here.refused, here.refused.reason)
+    return here is not None and _fits(rejection, here, here.reason)
 
 
-def _fits(rejection: Rejection, refused: Refused, reason: str) -> bool:
+def _fits(rejection: Rejection, refused: RefusedHere, reason: str) -> bool:
     return (
-        rejection.event.reason == reason
-        and rejection.event.digest == refused.digest.hex()
-        and REJECTS.get(refused.stored.topic) == rejection.role
+        rejection.reason == reason
+        and rejection.digest == refused.digest
+        and REJECTS.get(refused.topic) == rejection.role
     )
 
 
 def _reason(scan: SiteScan, place: tuple[str, int], hearings: Hearings) -> str:
     """Why the stage in charge refused a record that this audit refuses; empty if, by its journal, it did not."""
-    refused, before = scan.refused[place]
+    refused = scan.refused[place]
     hearing = hearings.get(REJECTS.get(place[0], ""))
-    if hearing is None or hearing.broken or before >= hearing.read.get(place[0], 0):
+    if hearing is None or hearing.broken or refused.before >= hearing.read.get(place[0], 0):
         return refused.reason
     return hearing.refused.get(place, "")
 
 
-def _unrejected(scan: SiteScan, hearings: Hearings) -> Iterator[Finding]:
+def _unrejected(scan: SiteScan, hearings: Hearings, partition: int) -> Iterator[Finding]:
     """Refused records that the stage in charge did not reject for the same reason."""
-    for place, (refused, _) in scan.refused.items():
+    moved = _moved(scan)
+    for place, refused in scan.refused.items():
         reason = _reason(scan, place, hearings)
         rejection = scan.rejections.get(place)
         if reason and not (rejection and _fits(rejection, refused, reason)):
-            yield _of_refused(refused, reason)
+            yield _of_refused(refused, partition, reason, moved)
 
 
 def _unfounded(scan: SiteScan, hearings: Hearings, partition: int) -> Iterator[Finding]:
     """Rejections of records that nothing is wrong with, and records that a journal refuses without a rejection."""
     for place, rejection in scan.rejections.items():
-        reason = rejection.event.reason
+        reason = rejection.reason
         if place in scan.refused or reason in _RULES:
             continue
         heard = hearings.get(rejection.role)
         if heard is None or heard.refused.get(place) != reason:
             what = f"it rejects {place[0]} offset {place[1]} for {reason}, which does not hold"
-            yield about(rejection.stored, "rejection_unfounded", what, rank=1)
+            where = rejection.topic, partition, rejection.offset, rejection.event_id
+            yield Finding(1, *where, "rejection_unfounded", what)
     for place, reason in _refused_by_order(scan, hearings).items():
         if place not in scan.rejections:
             detail = "by its journal the stage in charge refused it, and has not said so"
@@ -129,6 +143,11 @@ def _refused_by_order(scan: SiteScan, hearings: Hearings) -> dict[tuple[str, int
     }
 
 
-def _of_refused(refused: Refused, reason: str) -> Finding:
+def _of_refused(refused: RefusedHere, partition: int, reason: str, moved: Collection[tuple[str, str]]) -> Finding:
     detail = refused.detail if reason == refused.reason else f"{refused.detail} ({refused.reason})"
-    return about(refused.stored, reason, f"{detail}, and no stage has rejected it", is_missing=reason in _LOST)
+    is_moved = reason == _GAP and (refused.source, refused.topic) in moved
+    detail += ", and no stage has rejected it"
+    if is_moved:
+        detail += "; no number is missing, so the order was changed"
+    where = refused.topic, partition, refused.offset, refused.event_id
+    return Finding(0, *where, reason, detail, is_missing=reason in _LOST and not is_moved)

@@ -1,6 +1,5 @@
 """Where a published log lies: a directory that a web server shows, or S3 with Object Lock. Bytes go in under a path."""
 
-import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
@@ -8,7 +7,7 @@ from typing import Any, Protocol
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-from streams.log.head import sync_directory
+from streams.disk import put
 
 _NO_OBJECT = {"NoSuchKey", "404"}
 _IS_THERE = {"PreconditionFailed", "412"}
@@ -59,13 +58,7 @@ class DirectoryShelf:
         """Write a file, whole or not at all."""
         target = self._directory / path
         target.parent.mkdir(parents=True, exist_ok=True)
-        fresh = target.with_name(f"{target.name}.new")
-        with fresh.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(target)
-        sync_directory(target.parent)
+        put(target, data)
 
 
 class LockedBucket:

@@ -11,7 +11,8 @@ A bundle is one RFC 8785 JSON object:
     format, kind  1, "qpubus bundle"
     job, site, partition
     records       the log's records, each with its place and an inclusion proof. The text of the proof, an empty line
-                  and the topic's checkpoint are together a C2SP tlog-proof of the record's digest
+                  and the topic's checkpoint are together a C2SP tlog-proof of the record's digest. What is no event of
+                  the site is there as the pre-image of its digest: another site's statement, or a record in no form
     root          the site's root public key, in hex
 
 What is checked: root → keys → roles → seals → statements → causes → inclusion proofs → the signatures of agent, gateway
@@ -37,7 +38,10 @@ from functools import lru_cache
 from typing import Any, NamedTuple, NoReturn
 
 from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, SECP256R1, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from cryptography.hazmat.primitives.hashes import SHA256
 
 SOUND, TAMPERED, INCOMPLETE, UNREADABLE, UNCOVERED, USAGE = 0, 2, 3, 4, 5, 64
 VERDICTS = {0: "sound", 2: "tampered", 3: "incomplete", 4: "unreadable", 5: "uncovered"}
@@ -58,25 +62,37 @@ FINDINGS_SHOWN = 20
 
 TEXTS = ("causes", "id", "inputs", "key", "sequence", "source", "subject", "time", "traceparent", "type")
 HEADERS = ("id", "type", "source", "time", "subject", "traceparent", "causes", "sequence", "inputs")
+HEADER_NAMES = (
+    *("ce_specversion", "content-type", "ce_id", "ce_type", "ce_source", "ce_time", "ce_subject", "traceparent"),
+    *("qb_causes", "qb_sequence", "qb_inputs", "qb_seal"),
+)
+SPECVERSION, CONTENT_TYPE = b"1.0", b"application/vnd.confluent.avro"
 
 _STAGES = frozenset({"orchestrator", "policy", "scheduler", "guard"})
 _ROLES = _STAGES | {
-    *("admin", "gateway", "agent", "approver", "device", "sandbox", "clock", "auditor", "sealer", "witness"),
+    *("admin", "gateway", "agent", "approver", "operator", "device", "sandbox", "clock", "auditor", "sealer"),
+    *("witness", "callbacks"),
 }
 _GOVERNORS = "root admin"
 WRITERS: Mapping[str, Mapping[str, str]] = {
-    "governance": dict.fromkeys(
-        ("SiteFounded", "SchemaPublished", "KeyEnrolled", "KeyRevoked", "GapAccepted", "PolicyPublished",
-         "PriceListPublished", "BudgetSet", "SubjectErased"), _GOVERNORS),
+    "governance": {
+        **dict.fromkeys(
+            ("SiteFounded", "SchemaPublished", "KeyEnrolled", "KeyRevoked", "GapAccepted", "PolicyPublished",
+             "PriceListPublished", "BudgetSet", "SubjectErased"), _GOVERNORS),
+        **dict.fromkeys(
+            ("MandateGranted", "MandateRevoked", "AutonomyGranted", "AutonomyRevoked", "HaltOrdered", "HaltLifted"),
+            f"{_GOVERNORS} gateway"),
+    },
     "intents": {
-        **dict.fromkeys(("IntentDeclared", "IntentWithdrawn", "TraceSealed"), "gateway"),
+        **dict.fromkeys(("IntentDeclared", "IntentWithdrawn", "TraceSealed", "CalibrationRequested"), "gateway"),
         **dict.fromkeys(("StepPlanned", "JobCompleted", "JobFailed", "JobCancelled", "InputsNoted"), "orchestrator"),
     },
     "approvals": {
         **dict.fromkeys(
             ("BudgetHeld", "BudgetCaptured", "BudgetReleased", "IntentAdmitted", "IntentRefused", "ApprovalRequested",
-             "ApprovalExpired", "ApprovalRejected", "InputsNoted"), "policy"),
-        **dict.fromkeys(("ApprovalGranted", "ApprovalDenied"), "gateway"),
+             "ApprovalExpired", "ApprovalRejected", "ApprovalCounted", "ApprovalInvalidated", "AutonomyProposed",
+             "AutonomySuspended", "InputsNoted"), "policy"),
+        **dict.fromkeys(("ApprovalGranted", "ApprovalDenied", "ApprovalPresented"), "gateway"),
     },
     "reservations": {
         **dict.fromkeys(
@@ -84,7 +100,8 @@ WRITERS: Mapping[str, Mapping[str, str]] = {
         **dict.fromkeys(
             ("PlacementDecided", "ReservationRequested", "ReservationReleased", "InputsNoted"), "scheduler"),
     },
-    "snapshots": dict.fromkeys(("DeviceSnapshotTaken", "DeviceStatusChanged"), "device"),
+    "snapshots": dict.fromkeys(
+        ("DeviceSnapshotTaken", "DeviceStatusChanged", "CalibrationFinished"), "device"),
     "results": {
         **dict.fromkeys(("StepStarted", "StepCompleted", "StepFailed", "StepOutcomeUnknown"), "device sandbox"),
         **dict.fromkeys(("ShotsMeasured", "RunCancelled"), "device"),
@@ -92,6 +109,7 @@ WRITERS: Mapping[str, Mapping[str, str]] = {
         "ArtifactStored": "device sandbox gateway",
         "ResultRecorded": "orchestrator",
         "ReproductionMeasured": "auditor",
+        "CallbackDelivered": "callbacks",
     },
     "alarms": {"AlarmSet": "orchestrator policy scheduler guard", "AlarmRang": "clock"},
     "checkpoints": {"CheckpointSealed": "sealer", "CheckpointWitnessed": "witness"},
@@ -572,14 +590,85 @@ class Record:
 
     def raw_digest(self) -> bytes:
         """The name of a record that has no statement."""
-        headers = [("ce_specversion", b"1.0"), ("content-type", b"application/vnd.confluent.avro")]
-        for name in HEADERS:
-            prefix = "" if name == "traceparent" else "qb_" if name in {"causes", "sequence", "inputs"} else "ce_"
-            headers.append((prefix + name, self.texts[name].encode()))
-        headers.append(("qb_seal", self.seal))
+        texts = [SPECVERSION, CONTENT_TYPE, *(self.texts[name].encode() for name in HEADERS), self.seal]
         parts = [self.topic.encode(), self.texts["key"].encode(), self.value]
-        parts += [part for name, text in headers for part in (name.encode(), text)]
+        parts += [part for name, text in zip(HEADER_NAMES, texts, strict=True) for part in (name.encode(), text)]
         return sha256(b"\x01" + b"".join(len(part).to_bytes(8, "big") + part for part in parts))
+
+
+@dataclass(frozen=True)
+class Other:
+    """A record that is no event of the site, as the bundle has it: the bytes of which its digest is made."""
+
+    topic: str
+    offset: int
+    proof: str
+    preimage: bytes
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """Where it stands."""
+        return self.topic, self.offset
+
+    def judge(self, site: str) -> None:
+        """Pass over what is another site's; `Wrong` for what is not, with the reason that the log's readers give."""
+        try:
+            if self.preimage[:1] == b"\0":
+                said = read_json(self.preimage[1:])
+                is_other = isinstance(said, dict) and said.get("topic") == self.topic and said.get("key") != site
+                reason = "" if is_other else "record_withheld"
+            else:
+                topic, key, value, *headers = _parts(self.preimage)
+                is_other = key not in {None, b"", site.encode()} and _is_text(key)
+                reason = "" if is_other else _why_stray(key, value, headers)
+                reason = reason if topic == self.topic.encode() else "record_withheld"
+        except ValueError:
+            raise Wrong(
+                "record_withheld", "of the record there is neither the whole nor what its digest is made of"
+            ) from None
+        if reason:
+            raise Wrong(reason, "the record is not in the form of an event")
+
+
+def _parts(preimage: bytes) -> list[bytes | None]:
+    """The parts of a record as received: topic, key, value, name and text of each header; `ValueError` if none."""
+    parts: list[bytes | None] = []
+    at = 1
+    while at < len(preimage):
+        length, at = preimage[at : at + 8], at + 8
+        size = 0 if length == b"\xff" * 8 else int.from_bytes(length, "big")
+        if len(length) < 8 or size > len(preimage) - at:
+            raise ValueError("it ends early")
+        parts.append(None if length == b"\xff" * 8 else preimage[at : at + size])
+        at += size
+    if preimage[:1] != b"\1" or len(parts) < 3 or len(parts) % 2 == 0:
+        raise ValueError("it is no pre-image")
+    return parts
+
+
+def _is_text(data: bytes | None) -> bool:
+    return data is not None and _TEXT.match(data.decode("latin-1")) is not None
+
+
+def _why_stray(key: bytes | None, value: bytes | None, headers: Sequence[bytes | None]) -> str:
+    """The reason for which a record of the site that is not in the form of an event is refused."""
+    names, texts = [name or b"" for name in headers[::2]], [text or b"" for text in headers[1::2]]
+    known = [name.encode() for name in HEADER_NAMES]
+    if value is None:
+        return "tombstone"
+    if not key or not _is_text(key):
+        return "key_malformed"
+    if set(known) - set(names):
+        return "header_missing"
+    for name in names:
+        if name not in known:
+            return "header_unknown"
+        if names.count(name) > 1:
+            return "header_repeated"
+    if names != known:
+        return "header_order"
+    fixed = texts[:2] == [SPECVERSION, CONTENT_TYPE]
+    return "record_withheld" if fixed and all(map(_is_text, texts[2:-1])) else "header_malformed"
 
 
 class Seal(NamedTuple):
@@ -602,6 +691,10 @@ class Key:
     devices: list[str]
     revoked: bool = False
     counts_to: dict[str, int] | None = None
+    proof_type: str = "ed25519"
+    algorithm: str = "Ed25519"
+    relying_party: str = ""
+    origin: str = ""
 
 
 @dataclass(frozen=True)
@@ -789,8 +882,10 @@ class Ledger:
                 key = self.keys.get(event.get("key_id", str))
                 if key and not key.revoked:
                     key.revoked = True
-                    said = {topic: number for topic, source, number, _ in event.causes if source == key.source}
-                    key.counts_to = said or None
+                    if event.causes:
+                        key.counts_to = {
+                            topic: number for topic, source, number, _ in event.causes if source == key.source
+                        }
             case _:
                 pass
 
@@ -806,12 +901,22 @@ class Ledger:
 
     def _enrol(self, event: Event) -> None:
         raw, name, role = event.get("public_key", bytes), event.get("key_id", str), event.get("role", str)
-        if public_key(raw) is None or name != key_id_of(raw) or role not in _ROLES:
+        key = Key(
+            name,
+            raw,
+            event.get("source", str),
+            role,
+            [each for each in event.get("devices", list) if isinstance(each, str)],
+            proof_type=event.text("proof_type") or "ed25519",
+            algorithm=event.text("algorithm") or "Ed25519",
+            relying_party=event.text("relying_party"),
+            origin=event.text("origin"),
+        )
+        if not is_enrollable(key) or name != key_id_of(raw) or role not in _ROLES:
             raise Wrong("key_invalid", "the key, its id or its role is not one that may be enrolled")
         if name in self.keys:
             raise Wrong("key_known", f"the key {name} was enrolled before")
-        devices = [each for each in event.get("devices", list) if isinstance(each, str)]
-        self.keys[name] = Key(name, raw, event.get("source", str), role, devices)
+        self.keys[name] = key
 
 
 def _first_schema(data: bytes) -> Schema:
@@ -838,7 +943,7 @@ class Bundle:
     job: str
     partition: int
     root: bytes
-    records: list[Record]
+    records: list[Record | Other]
     checkpoints: dict[str, str]
     artifacts: dict[str, bytes | None]
     dsse: dict[str, Any]
@@ -888,7 +993,7 @@ def canonical_of_file(said: Any) -> bytes:
         raise Unreadable(f"it has no canonical form: {error}") from None
 
 
-def _records_of(said: list[Any]) -> list[Record]:
+def _records_of(said: list[Any]) -> list[Record | Other]:
     records = [_record_of(each) for each in said]
     places = [each.place for each in records]
     if places != sorted(set(places), key=lambda place: (list(WRITERS).index(place[0]), place[1])):
@@ -896,8 +1001,17 @@ def _records_of(said: list[Any]) -> list[Record]:
     return records
 
 
-def _record_of(said: Any) -> Record:
+def _record_of(said: Any) -> Record | Other:
     match said:
+        case {
+            "append_time_us": str(),
+            "offset": int(offset),
+            "preimage": str(preimage),
+            "proof": str(proof),
+            "topic": str(topic),
+            **rest,
+        } if not rest and topic in WRITERS:
+            return Other(topic, offset, proof, unbase64(preimage, f"{topic} offset {offset}"))
         case {
             "append_time_us": str(time),
             "offset": int(offset),
@@ -1117,18 +1231,183 @@ def check_withdrawal(withdrawn: Event, keys: Mapping[str, Key]) -> None:
         raise Wrong("proof_invalid", "the agent signed another withdrawal")
 
 
+def check_calibration(requested: Event, site: str, keys: Mapping[str, Key]) -> None:
+    """That an agent asked this site for this very calibration."""
+    key = keys.get(requested.get("agent_key_id", str))
+    if key is None or key.role != "agent" or key.source != requested.get("initiator", str):
+        raise Wrong("key_unknown", "the key is not enrolled for the agent that asks")
+    said = check_jws(requested.get("agent_proof", str), "qpubus-calibration+jws", key)
+    asked: dict[str, Any] = {name: requested.get(name, str) for name in ("request_id", "device", "reason")}
+    if said != asked | {"site": site, "max_age_s": requested.get("max_age_s", int)}:
+        raise Wrong("proof_invalid", "the agent asked for something else")
+
+
+# What people sign: a plain Ed25519 key (RFC 8032), an SSH key (OpenSSH, PROTOCOL.sshsig and PROTOCOL.u2f), or a passkey
+# (W3C WebAuthn level 3, section 7.2), over RFC 8785 JSON of what was put to them.
+
+_PEOPLE = frozenset({"approver", "operator"})
+_PROOF_BYTES_MAX = 8 * 1024
+_PRESENT, _VERIFIED = 0x01, 0x04
+
+
+def p256_key(point: bytes) -> EllipticCurvePublicKey | None:
+    """The key behind an uncompressed point of P-256; None if it is none."""
+    if len(point) != 65 or point[0] != 4:
+        return None
+    try:
+        return EllipticCurvePublicKey.from_encoded_point(SECP256R1(), point)
+    except ValueError:
+        return None
+
+
+def is_enrollable(key: Key) -> bool:
+    """Whether a key may be enrolled as it is said: those that sign records are plain Ed25519 keys."""
+    if key.role not in _PEOPLE and (key.algorithm, key.proof_type) != ("Ed25519", "ed25519"):
+        return False
+    if key.proof_type == "webauthn" and not (key.relying_party and key.origin):
+        return False
+    if key.algorithm == "ES256":
+        return key.proof_type != "ed25519" and p256_key(key.raw) is not None
+    return public_key(key.raw) is not None
+
+
+def person_signed(payload: bytes, proof: Mapping[str, Any], key: Key) -> bool:
+    """Whether a person's proof over a payload holds, by their key and in the way that it is enrolled for."""
+    parts = [proof.get(name, b"") for name in ("signature", "client_data", "authenticator_data")]
+    if proof.get("proof_type") != key.proof_type or not all(isinstance(part, bytes) for part in parts):
+        return False
+    if sum(map(len, parts)) > _PROOF_BYTES_MAX or not is_enrollable(key):
+        return False
+    signature, client_data, authenticator_data = parts
+    if key.proof_type == "ed25519":
+        return holds(key.raw, signature, payload)
+    if key.proof_type == "sshsig":
+        return _ssh_holds(key, signature, payload)
+    return _passkey_holds(key, client_data, authenticator_data, signature, sha256(payload))
+
+
+def _holds_by(key: Key, signature: bytes, message: bytes) -> bool:
+    if key.algorithm != "ES256":
+        return holds(key.raw, signature, message)
+    point = p256_key(key.raw)
+    if point is None:
+        return False
+    try:
+        point.verify(signature, message, ECDSA(SHA256()))
+    except InvalidSignature:
+        return False
+    return True
+
+
+def _passkey_holds(key: Key, client_data: bytes, authenticator_data: bytes, signature: bytes, challenge: bytes) -> bool:
+    try:
+        client = json.loads(client_data.decode())
+    except (ValueError, RecursionError):
+        return False
+    asked = base64.urlsafe_b64encode(challenge).rstrip(b"=").decode()
+    wanted = {"type": "webauthn.get", "challenge": asked, "origin": key.origin}
+    if not isinstance(client, dict) or any(client.get(name) != value for name, value in wanted.items()):
+        return False
+    if client.get("crossOrigin", False) is not False or len(authenticator_data) < 37:
+        return False
+    flags = authenticator_data[32]
+    if authenticator_data[:32] != sha256(key.relying_party.encode()) or not (flags & _PRESENT and flags & _VERIFIED):
+        return False
+    return _holds_by(key, signature, authenticator_data + sha256(client_data))
+
+
+def _ssh_text(data: bytes) -> bytes:
+    return len(data).to_bytes(4, "big") + data
+
+
+def _ssh_texts(data: bytes, count: int) -> tuple[list[bytes], bytes] | None:
+    """So many length-prefixed fields (RFC 4251, section 5), and what stands behind them."""
+    found = []
+    for _ in range(count):
+        size = int.from_bytes(data[:4], "big")
+        if len(data) < 4 + size:
+            return None
+        found.append(data[4 : 4 + size])
+        data = data[4 + size :]
+    return found, data
+
+
+def _ssh_holds(key: Key, signature: bytes, payload: bytes) -> bool:
+    is_p256, is_hardware = key.algorithm == "ES256", bool(key.relying_party)
+    kind = b"ecdsa-sha2-nistp256" if is_p256 else b"ssh-ed25519"
+    kind = b"sk-" + kind + b"@openssh.com" if is_hardware else kind
+    fields = [kind, *([b"nistp256"] if is_p256 else []), key.raw]
+    blob = b"".join(map(_ssh_text, [*fields, *([key.relying_party.encode()] if is_hardware else [])]))
+    outer = _ssh_texts(signature[10:], 5)
+    if signature[:10] != b"SSHSIG\0\0\0\1" or outer is None or outer[1]:
+        return False
+    signer, namespace, reserved, hash_name, signed = outer[0]
+    inner = _ssh_texts(signed, 2)
+    if signer != blob or namespace != b"qpubus" or hash_name not in {b"sha256", b"sha512"} or inner is None:
+        return False
+    (signed_kind, body), tail = inner
+    if signed_kind != kind or len(tail) != (5 if is_hardware else 0):
+        return False
+    digest = hashlib.new(hash_name.decode(), payload).digest()
+    message = b"SSHSIG" + b"".join(map(_ssh_text, (namespace, reserved, hash_name, digest)))
+    if is_hardware:
+        if not tail[0] & _PRESENT:
+            return False
+        message = sha256(key.relying_party.encode()) + tail + sha256(message)
+    if is_p256:
+        numbers = _ssh_texts(body, 2)
+        if numbers is None or numbers[1]:
+            return False
+        body = encode_dss_signature(*(int.from_bytes(number, "big") for number in numbers[0]))
+    return _holds_by(key, body, message)
+
+
+_SAYS = {
+    "MandateGranted": ("approver",),
+    "MandateRevoked": ("approver",),
+    "AutonomyGranted": ("approver",),
+    "AutonomyRevoked": ("approver",),
+    "HaltOrdered": ("operator", "approver"),
+    "HaltLifted": ("operator", "approver"),
+}
+"""What people say of their own accord, and in which roles."""
+
+
+def check_person(said: Event, site: str, keys: Mapping[str, Key]) -> None:
+    """That a person signed what is said to be theirs: type, site and all fields but the proof."""
+    proof = said.get("proof", dict)
+    key = keys.get(str(proof.get("key_id")))
+    if key is None or key.role not in _SAYS[said.type] or key.source != said.get("person", str):
+        raise Wrong("key_unknown", "the key is not enrolled for this person in a role that may say this")
+    fields = {name: value for name, value in said.fields.items() if name != "proof"}
+    try:
+        payload = canonical({"fields": plain(fields), "site": site, "type": f"qpubus.{said.type}"})
+    except ValueError:
+        payload = b""
+    if not person_signed(payload, proof, key):
+        raise Wrong("proof_invalid", "the person's signature does not hold for these very words")
+
+
+_UNSAID = {"snapshot_class": "", "quorum": 1, "roles": [], "rule": ""}
+"""What is not signed of an approval statement where it is at its default."""
+
+
+def _as_signed(statement: Mapping[str, Any]) -> Any:
+    return plain({name: value for name, value in statement.items() if _UNSAID.get(name) != value})
+
+
 def check_answer(answer: Event, asked: Mapping[str, list[Any]], keys: Mapping[str, Key]) -> None:
     """That the approver signed a statement that was put to them, with this decision; `asked` is by intent digest."""
     proof = answer.get("proof", dict)
-    key, signature = keys.get(str(proof.get("key_id"))), proof.get("signature")
+    key = keys.get(str(proof.get("key_id")))
     if key is None or key.role != "approver" or key.source != answer.get("approver", str):
         raise Wrong("key_unknown", "the key is not enrolled for this approver")
     denied = answer.type == "ApprovalDenied"
     decision, reason = ("deny", answer.get("reason", str)) if denied else ("grant", "")
     for statement in asked.get(answer.get("intent_digest", str), [])[:ASKED_MAX]:
         with suppress(ValueError):
-            signed = canonical({"decision": decision, "reason": reason, "statement": plain(statement)})
-            if isinstance(signature, bytes) and holds(key.raw, signature, signed):
+            signed = canonical({"decision": decision, "reason": reason, "statement": _as_signed(statement)})
+            if person_signed(signed, proof, key):
                 return
     raise Wrong("approval_proof_invalid", "no statement that was put to this approver bears this signature")
 
@@ -1188,7 +1467,7 @@ class _Verification:
         self.report = Report(site=bundle.site, job=bundle.job, root=key_id_of(root), records=len(bundle.records))
         self.events: list[Event] = []
         self.uncovered: list[str] = []
-        self._failed: dict[tuple[str, int], tuple[Record, Wrong]] = {}
+        self._failed: dict[tuple[str, int], tuple[Record | Other, Wrong]] = {}
 
     def run(self) -> Report:
         report = self.report
@@ -1220,7 +1499,10 @@ class _Verification:
     def _judge(self) -> None:
         for record in self.bundle.records:
             try:
-                self.events.append(self.ledger.judge(record))
+                if isinstance(record, Other):
+                    record.judge(self.bundle.site)
+                else:
+                    self.events.append(self.ledger.judge(record))
             except Wrong as wrong:
                 self._failed[record.place] = record, wrong
                 if len(self._failed) == FAILURES_MAX:
@@ -1259,8 +1541,10 @@ class _Verification:
             self._find(1, _of(rejection), "rejection_unfounded", f"it rejects {_of(event)}, which holds")
         return by_order or (reason == "key_revoked" and event.key.revoked and event.key.counts_to is None)
 
-    def _digests(self, record: Record) -> list[bytes]:
+    def _digests(self, record: Record | Other) -> list[bytes]:
         """The names that a record may have: by its statement, where its schema is published, or by its bytes."""
+        if isinstance(record, Other):
+            return [sha256(record.preimage)]
         schema = self.ledger.schema_of(record)
         by_statement = [sha256(b"\x00" + record.statement(schema.digest))] if schema else []
         return [*by_statement, record.raw_digest()]
@@ -1320,11 +1604,14 @@ class _Verification:
                     return head
         raise Wrong("checkpoint_unsigned", "no enrolled sealer has signed it")
 
-    def _check_paths(self, topic: str, records: Sequence[Record], head: Head | None) -> None:
+    def _check_paths(self, topic: str, records: Sequence[Record | Other], head: Head | None) -> None:
         before, proven = -1, 0
         for record in records:
             if not record.proof:
                 self.uncovered.append(f"{topic}: a record came after the checkpoint")
+                if head and record.offset < head.size:
+                    what = "it stood in the sealed tree, but nothing proves it: records of the tree may be gone"
+                    self._find(2, _at(record.place), "proof_absent", what, is_missing=True)
                 continue
             try:
                 before = self._index(record, head, before)
@@ -1337,7 +1624,7 @@ class _Verification:
             what = f"{head.size - proven} records of governance are not there as sealed: one may revoke a key"
             self._find(2, "governance", "governance_incomplete", what, is_missing=True)
 
-    def _index(self, record: Record, head: Head | None, before: int) -> int:
+    def _index(self, record: Record | Other, head: Head | None, before: int) -> int:
         """Where a record stands in the sealed tree, which must be behind the one before."""
         if head is None:
             raise Wrong("checkpoint_absent", "there is a proof, but no checkpoint")
@@ -1368,7 +1655,6 @@ class _Verification:
     # What is inside
 
     def _open_events(self) -> None:
-        keys = self.ledger.keys
         answered = {cause[:3] for event in self._all("IntentRefused", "ApprovalRejected") for cause in event.causes}
         declared = {event.text("job_id"): event for event in self._all("IntentDeclared")}
         asked: dict[str, list[Any]] = {}
@@ -1379,35 +1665,55 @@ class _Verification:
         grants = {(event.text("approver"), event.text("intent_digest")) for event in self._all("ApprovalGranted")}
         for event in self.events:
             try:
-                match event.type:
-                    case "IntentDeclared":
-                        schema = self.ledger.schema_of(event.record)
-                        self.report.signatures += 2
-                        check_gateway(event, keys)
-                        if schema:
-                            check_agent(event, schema, keys)
-                    case "IntentWithdrawn":
-                        self.report.signatures += 1
-                        check_withdrawal(event, keys)
-                    case "ApprovalGranted" | "ApprovalDenied":
-                        self.report.signatures += 1
-                        check_answer(event, asked, keys)
-                    case "TraceSealed" if event.text("job_id") in declared:
-                        check_trace(event, declared[event.text("job_id")])
-                    case "IntentAdmitted":
-                        self._check_admission(event, declared.get(event.text("job_id")), grants)
-                    case _:
-                        pass
+                self._open(event, asked, declared, grants)
             except Wrong as wrong:
                 if event.name not in answered:
                     self._find(0, _of(event), wrong.reason, str(wrong))
+
+    def _open(
+        self,
+        event: Event,
+        asked: Mapping[str, list[Any]],
+        declared: Mapping[str, Event],
+        grants: set[tuple[str, str]],
+    ) -> None:
+        """Check what is signed inside an event."""
+        keys = self.ledger.keys
+        match event.type:
+            case "IntentDeclared":
+                schema = self.ledger.schema_of(event.record)
+                self.report.signatures += 2
+                check_gateway(event, keys)
+                if schema:
+                    check_agent(event, schema, keys)
+            case "IntentWithdrawn":
+                self.report.signatures += 1
+                check_withdrawal(event, keys)
+            case "CalibrationRequested":
+                self.report.signatures += 1
+                check_calibration(event, self.bundle.site, keys)
+            case "ApprovalGranted" | "ApprovalDenied":
+                self.report.signatures += 1
+                check_answer(event, asked, keys)
+            case petition if petition in _SAYS:
+                self.report.signatures += 1
+                check_person(event, self.bundle.site, keys)
+            case "TraceSealed" if event.text("job_id") in declared:
+                check_trace(event, declared[event.text("job_id")])
+            case "IntentAdmitted":
+                self._check_admission(event, declared.get(event.text("job_id")), grants)
+            case _:
+                pass
 
     def _check_admission(self, admitted: Event, declared: Event | None, grants: set[tuple[str, str]]) -> None:
         digest, approver = admitted.get("intent_digest", str), admitted.get("approver", str)
         if declared and digest != declared.digest:
             raise Wrong("intent_other", "another intent was admitted than the one that was declared")
-        if approver and (approver, digest) not in grants:
-            self._find(1, _of(admitted), "grant_absent", f"the grant of {approver} is not there", is_missing=True)
+        named = admitted.fields.get("approvers")
+        all_named = [str(each) for each in named] if isinstance(named, list) else []
+        for each in dict.fromkeys([*all_named, *([approver] if approver else [])]):
+            if (each, digest) not in grants:
+                self._find(1, _of(admitted), "grant_absent", f"the grant of {each} is not there", is_missing=True)
 
     def _check_completeness(self) -> None:
         job = self.bundle.job
@@ -1516,6 +1822,8 @@ _TOLD: Mapping[str, str] = {
     "ApprovalRequested": "a person must say yes: {message}",
     "ApprovalGranted": "{approver} says yes",
     "ApprovalDenied": "{approver} says no: {reason}",
+    "ApprovalCounted": "{persons} of {quorum} persons have said yes",
+    "ApprovalInvalidated": "what people were asked counts no longer: {message}",
     "ApprovalExpired": "nobody said yes in time",
     "IntentAdmitted": "policy admits it by rule {rule}",
     "IntentRefused": "policy refuses it, {reason}: {message}",
@@ -1529,6 +1837,7 @@ _TOLD: Mapping[str, str] = {
     "JobFailed": "the job fails: {reason}",
     "JobCancelled": "the job is cancelled: {reason}",
     "ReproductionMeasured": "run again by the auditor: {verdict}, index {index:.4f}",
+    "CallbackDelivered": "callback after {attempts} attempts: {message}",
 }
 
 

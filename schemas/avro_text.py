@@ -42,8 +42,15 @@ def _field(name: str, info: FieldInfo, seen: set[str]) -> dict[str, Any]:
         field["doc"] = info.description
     if not info.is_required():
         default = info.get_default(call_default_factory=True)
-        field["default"] = default.model_dump(mode="json") if isinstance(default, Words) else default
+        field["default"] = _default(default)
     return field
+
+
+def _default(value: Any) -> Any:
+    """A default as Avro writes it: bytes as a text of the code points 0 to 255."""
+    if isinstance(value, bytes):
+        return value.decode("latin-1")
+    return value.model_dump(mode="json") if isinstance(value, Words) else value
 
 
 def _type(annotation: Any, seen: set[str]) -> Any:

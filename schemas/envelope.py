@@ -28,7 +28,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from hashlib import sha256
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 HEADERS = (
     "ce_specversion",
@@ -117,6 +117,7 @@ _TEXT = re.compile(rb"[ !#-\[\]-~]*\Z")
 _CAUSE = re.compile(r"([a-z]+)/([^/ ]+)/([1-9][0-9]{0,17})/([0-9a-f]{64})\Z")
 _DECIDED = re.compile(r"([1-9][0-9]{0,17})/([1-9][0-9]{0,17})\Z")
 _RUN = re.compile(r"([a-z]+):([1-9][0-9]{0,17})\Z")
+_NO_HEADER_TEXT = "a header text holds a quotation mark, a backslash or no ASCII"
 _NUMBER = re.compile(r"[1-9][0-9]{0,17}\Z")
 _SECOND = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.\Z")
 _SECOND_CHARS = 20
@@ -128,7 +129,7 @@ _TEXTS_KEPT = 1_024
 
 def headers_of(record: Record) -> RawHeaders:
     """The headers of a record in the order of `HEADERS`."""
-    texts = (SPECVERSION, CONTENT_TYPE, *(text.encode() for text in record[3:12]), record.seal)
+    texts = [SPECVERSION, CONTENT_TYPE, *[text.encode() for text in record[3:12]], record[12]]
     return tuple(zip(HEADERS, texts, strict=True))
 
 
@@ -137,19 +138,21 @@ def received(
 ) -> Record | Stray:
     """What came from a broker or a file: a `Record` if it is in the form above, else a `Stray` with every byte."""
     pairs = tuple(headers)
-    if (
-        key is not None
-        and value is not None
-        and tuple(name for name, _ in pairs) == HEADERS
-        and pairs[0][1] == SPECVERSION
-        and pairs[1][1] == CONTENT_TYPE
-        and all(_TEXT.match(text) for _, text in pairs[2:11])
-        and key
-        and _TEXT.match(key)
-    ):
-        texts = [text.decode("ascii") for _, text in pairs[2:11]]
-        return Record._make((topic, key.decode("ascii"), value, *texts, pairs[11][1]))
+    if value is not None and key and (texts := texts_of(key, pairs)):
+        said = [text.decode("ascii") for text in texts]
+        return Record._make((topic, key.decode("ascii"), value, *said, pairs[11][1]))
     return Stray(topic, key, value, pairs)
+
+
+def texts_of(key: bytes, headers: Sequence[tuple[str, bytes]]) -> tuple[bytes, ...]:
+    """The texts of a record's headers from `ce_id` to `qb_inputs`; none if headers or key are not in the form above."""
+    if len(headers) != len(HEADERS):
+        return ()
+    names, said = zip(*headers, strict=True)
+    texts: tuple[bytes, ...] = said[2:11]
+    if names != HEADERS or said[0] != SPECVERSION or said[1] != CONTENT_TYPE or not _TEXT.match(key + b"".join(texts)):
+        return ()
+    return texts
 
 
 def why_stray(stray: Stray) -> EnvelopeInvalid:
@@ -181,9 +184,51 @@ def statement(record: Record, schema_digest: str, body_digest: str) -> bytes:
         f'"time":"{time}","topic":"{topic}","traceparent":"{traceparent}","type":"{type_}","version":"1"}}'
     )
     texts = f"{topic}{key}{id_}{type_}{source}{time}{subject}{traceparent}{causes}{sequence}{inputs}"
-    if '"' in texts or "\\" in texts or not (texts.isascii() and texts.isprintable()):
-        raise EnvelopeInvalid("header_malformed", "a header text holds a quotation mark, a backslash or no ASCII")
+    if not _is_plain(texts):
+        raise EnvelopeInvalid("header_malformed", _NO_HEADER_TEXT)
     return text.encode("ascii")
+
+
+def preimages(
+    topic: str, columns: Sequence[Sequence[Any]], schema_digests: Sequence[str], body_digests: Sequence[str]
+) -> list[bytes]:
+    """Of each of many records 00 ‖ its `statement`; what they share is written and looked at once.
+
+    `columns` are those of `Record` without its topic; digests are SHA-256 in hex, one for each record.
+    """
+    keys, _, ids, types, sources, times, subjects, traceparents, causes, sequences, inputs, _ = columns
+    members = {
+        "causes": causes,
+        "id": ids,
+        "inputs": inputs,
+        "key": keys,
+        "schema": schema_digests,
+        "sequence": sequences,
+        "source": sources,
+        "subject": subjects,
+        "time": times,
+        "topic": (topic,) * len(keys),
+        "traceparent": traceparents,
+        "type": types,
+    }
+    template, said, differing = '\x00{"body":"%s"', "", [body_digests]
+    for name, column in members.items():
+        if column.count(column[0]) == len(column):
+            said += column[0]
+            template += f',"{name}":"{column[0]}"'.replace("%", "%%")
+        else:
+            said += "".join(column)
+            template += f',"{name}":"%s"'
+            differing.append(column)
+    if not _is_plain(said):
+        raise EnvelopeInvalid("header_malformed", _NO_HEADER_TEXT)
+    template += ',"version":"1"}'
+    return [(template % each).encode("ascii") for each in zip(*differing, strict=True)]
+
+
+def _is_plain(text: str) -> bool:
+    """Whether a text needs no escape in JSON and has one form."""
+    return '"' not in text and "\\" not in text and text.isascii() and text.isprintable()
 
 
 def digest_of(statement_bytes: bytes) -> bytes:
@@ -198,24 +243,30 @@ def record_digest(record: Record, schema_digest: str) -> bytes:
 
 def raw_digest(record: Record | Stray) -> bytes:
     """The name of a record that has no statement: SHA-256(01 ‖ its parts as received, each with its length)."""
+    return sha256(raw_preimage(record)).digest()
+
+
+def raw_preimage(record: Record | Stray) -> bytes:
+    """01 ‖ topic, key, value, then name and text of each header: each with its length as 8 bytes, FF × 8 for None."""
     if isinstance(record, Record):
         record = Stray(record.topic, record.key.encode(), record.value, headers_of(record))
     parts = [record.topic.encode(), record.key, record.value]
     for name, text in record.headers:
         parts += [name.encode("utf-8", "surrogateescape"), text]
-    joined = b"".join(b"\xff" * 8 if part is None else len(part).to_bytes(8, "big") + part for part in parts)
-    return sha256(b"\x01" + joined).digest()
+    return b"\x01" + b"".join(b"\xff" * 8 if part is None else len(part).to_bytes(8, "big") + part for part in parts)
 
 
 def time_text(time_us: int) -> str:
     """UTC microseconds as `2026-11-22T12:00:00.000000Z`."""
     second, microsecond = divmod(time_us, 1_000_000)
-    return f"{_second_text(second)}.{microsecond:06d}Z"
+    minute, second = divmod(second, 60)
+    day, minute = divmod(minute, 1_440)
+    return f"{_day_text(day)}T{minute // 60:02d}:{minute % 60:02d}:{second:02d}.{microsecond:06d}Z"
 
 
 @lru_cache(1024)
-def _second_text(second: int) -> str:
-    return (_EPOCH + timedelta(seconds=second)).strftime("%Y-%m-%dT%H:%M:%S")
+def _day_text(day: int) -> str:
+    return (_EPOCH + timedelta(days=day)).strftime("%Y-%m-%d")
 
 
 def time_us_of(text: str) -> int:

@@ -1,5 +1,6 @@
 """Ed25519 keys: raw bytes go in, the name of a key comes out, or the reason why it must not be enrolled."""
 
+from functools import lru_cache
 from hashlib import sha256
 
 from cryptography.hazmat.primitives import serialization
@@ -7,6 +8,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 PUBLIC_KEY_BYTES = 32
 KEY_ID_BYTES = 16
+_KEYS_KEPT = 1_024
+"""An agent's key is asked for with each of its intents, and whether it is a point takes as long as a signature."""
 
 _FIELD_PRIME = 2**255 - 19
 _LOW_ORDER_Y = frozenset(
@@ -36,6 +39,7 @@ def key_id(public_key: bytes) -> str:
     return sha256(public_key).hexdigest()[: 2 * KEY_ID_BYTES]
 
 
+@lru_cache(_KEYS_KEPT)
 def check_public_key(public_key: bytes) -> Ed25519PublicKey:
     """The key behind 32 raw bytes; `KeyInvalid` for another length, a y not below 2²⁵⁵−19, no point, or low order.
 

@@ -5,9 +5,9 @@ import binascii
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-import rfc8785
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
+from schemas.canonical import canonical
 from schemas.words import HexDigest, Identifier, Words
 
 MANIFEST_BYTES_MAX = 256 * 1024
@@ -114,6 +114,7 @@ class Manifest(Words):
     loop: Loop | None = None
     budget: JobBudget
     objective: Literal["fastest", "cheapest", "most-faithful", "balanced"] = "balanced"
+    project: Identifier | None = Field(default=None, description="whose budget it falls under, besides the site's")
     data_class: Literal["public", "internal", "confidential", "restricted"] = "internal"
     deadline_us: JsonCount | None = Field(default=None, description="no result is wanted after this time")
     max_calibration_age_s: JsonCount | None = None
@@ -164,7 +165,7 @@ def circuit_text(circuit: str) -> str:
 
 def signed_payload(manifest: Manifest) -> bytes:
     """What the gateway signs: the RFC 8785 form of the manifest without its signature and without absent fields."""
-    return rfc8785.dumps(plain(manifest.model_copy(update={"signature": None})))
+    return canonical(plain(manifest.model_copy(update={"signature": None})))
 
 
 def plain(words: Words) -> dict[str, Any]:

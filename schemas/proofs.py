@@ -1,6 +1,9 @@
 """Signatures that people and agents make with their own keys, carried inside events: JWS over intents, approvals."""
 
-from base64 import urlsafe_b64encode
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
 
 import orjson
 import rfc8785
@@ -11,18 +14,25 @@ from joserfc.errors import JoseError
 from joserfc.jwk import OKPKey
 from pydantic import ValidationError
 
-from schemas.events.approvals import ApprovalStatement
+from schemas.canonical import canonical
+from schemas.events.approvals import ApprovalStatement, HumanProof
 from schemas.events.intents import IntentDeclared
 from schemas.keys import KeyInvalid, check_public_key
-from schemas.manifest import MANIFEST_BYTES_MAX, Manifest, plain, signed_payload
+from schemas.manifest import MANIFEST_BYTES_MAX, Manifest, signed_payload
+from schemas.people import PersonKey, person_signed
 
 ALGORITHM = "Ed25519"
 """RFC 9864; the polymorphic `EdDSA` is not written and not read."""
 TYPE_INTENT = "qpubus-intent+jws"
 TYPE_WITHDRAWAL = "qpubus-withdrawal+jws"
+TYPE_CALIBRATION = "qpubus-calibration+jws"
 TYPE_MANIFEST = "qpubus-manifest+jws"
 
 
+_PROOFS_KEPT = 64
+"""Gateway, policy and its rehearsal see an intent one after the other: a proof that held is checked once for all."""
+_HEADERS_KEPT = 1_024
+"""A signer writes the same header again and again: that of so many stays taken apart."""
 PROOF_BYTES_MAX = MANIFEST_BYTES_MAX * 4 // 3 + 1_024
 """The longest proof: a manifest in base64, what the gateway completes in it, JWS header and signature."""
 
@@ -48,19 +58,11 @@ def sign_jws(payload: bytes, key: Ed25519PrivateKey, key_id: str, type_: str) ->
 
 def jws_key_id(token: str) -> str:
     """The key id that a compact JWS names, not yet verified; `ProofInvalid` if it is no JWS."""
-    _check_size(token)
-    try:
-        key_id = jws.extract_compact(token.encode(), registry=_REGISTRY).headers().get("kid")
-    except (JoseError, ValueError, UnicodeEncodeError):
-        raise ProofInvalid("not a compact JWS") from None
+    header, _ = _taken_apart(token)
+    key_id = header.get("kid")
     if not isinstance(key_id, str):
         raise ProofInvalid("the JWS header names no key (kid)")
     return key_id
-
-
-def _check_size(token: str) -> None:
-    if len(token) > PROOF_BYTES_MAX:
-        raise ProofInvalid(f"the proof has {len(token)} characters, the limit is {PROOF_BYTES_MAX}")
 
 
 def verify_jws(token: str, key: Ed25519PublicKey, type_: str) -> bytes:
@@ -69,22 +71,49 @@ def verify_jws(token: str, key: Ed25519PublicKey, type_: str) -> bytes:
     Header parameters other than `alg`, `kid` and `typ` (`crit` among them) are refused, and so is a payload that is not
     in RFC 8785 form: two texts of one meaning would have two digests.
     """
-    _check_size(token)
-    try:
-        verified = jws.deserialize_compact(token, OKPKey.import_key(key), registry=_REGISTRY)
-        header = verified.headers()
-    except (JoseError, ValueError, TypeError, RecursionError):  # joserfc lets the last two through on odd headers
-        raise ProofInvalid("the JWS does not hold under this key with algorithm Ed25519") from None
-    if set(header) != {"alg", "kid", "typ"} or header["typ"] != type_:
+    header, payload = _taken_apart(token)
+    if header.keys() != {"alg", "kid", "typ"} or header["typ"] != type_ or not isinstance(header["kid"], str):
         raise ProofInvalid(f"the JWS header must have alg, kid and typ {type_}, nothing else")
-    payload: bytes = verified.payload
+    if header["alg"] != ALGORITHM:
+        raise ProofInvalid(f"the JWS is by another algorithm than {ALGORITHM}")
+    signed, _, signature = token.rpartition(".")
     try:
-        canonical = rfc8785.dumps(orjson.loads(payload))
+        key.verify(_from_base64(signature), signed.encode())
+    except (InvalidSignature, ValueError):
+        raise ProofInvalid(f"the JWS does not hold under this key with algorithm {ALGORITHM}") from None
+    try:
+        is_canonical = canonical(orjson.loads(payload)) == payload
     except (orjson.JSONDecodeError, rfc8785.CanonicalizationError, RecursionError):
         raise ProofInvalid("the JWS payload is not JSON that RFC 8785 can hold") from None
-    if canonical != payload:
+    if not is_canonical:
         raise ProofInvalid("the JWS payload is not in RFC 8785 form")
     return payload
+
+
+def _taken_apart(token: str) -> tuple[Mapping[str, Any], bytes]:
+    """Protected header and payload of a compact JWS, not yet verified."""
+    if len(token) > PROOF_BYTES_MAX:
+        raise ProofInvalid(f"the proof has {len(token)} characters, the limit is {PROOF_BYTES_MAX}")
+    try:
+        head, body, _ = token.split(".")
+        return _header(head), _from_base64(body)
+    except (JoseError, ValueError, RecursionError):  # joserfc lets the last through on odd headers
+        raise ProofInvalid("not a compact JWS") from None
+
+
+@lru_cache(_HEADERS_KEPT)
+def _header(head: str) -> Mapping[str, Any]:
+    """The protected header in the first part of a compact JWS, of 512 characters at most."""
+    header: Mapping[str, Any] = jws.extract_compact(f"{head}..".encode(), registry=_REGISTRY).headers()
+    return header
+
+
+def _from_base64(text: str) -> bytes:
+    """The bytes in base64url without padding; `ValueError` unless the text is the one that stands for them."""
+    said = urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    if urlsafe_b64encode(said).rstrip(b"=") != text.encode():
+        raise ValueError("not in base64url's one form")
+    return said
 
 
 def sign_manifest(manifest: Manifest, key: Ed25519PrivateKey, key_id: str) -> Manifest:
@@ -101,34 +130,46 @@ def verify_manifest(manifest: Manifest, key: Ed25519PublicKey) -> None:
 
 
 def approval_payload(statement: ApprovalStatement, decision: str, reason: str = "") -> bytes:
-    """What an approver signs: the statement, their decision (`grant` or `deny`) and the reason, as RFC 8785 JSON."""
-    return rfc8785.dumps({"decision": decision, "reason": reason, "statement": plain(statement)})
+    """What an approver signs: the statement, their decision (`grant` or `deny`) and the reason, as RFC 8785 JSON.
+
+    What is at its default is left out of the statement, so that those of earlier releases keep their bytes.
+    """
+    stated = statement.model_dump(mode="json", exclude_defaults=True)
+    return rfc8785.dumps({"decision": decision, "reason": reason, "statement": stated})
 
 
-def approval_holds(
-    statement: ApprovalStatement, decision: str, reason: str, signature: bytes, public_key: bytes
-) -> bool:
+def approval_holds(statement: ApprovalStatement, decision: str, reason: str, proof: HumanProof, key: PersonKey) -> bool:
     """Whether an approver's signature holds for this very statement, decision and reason."""
     try:
-        check_public_key(public_key).verify(signature, approval_payload(statement, decision, reason))
-    except (InvalidSignature, KeyInvalid, rfc8785.CanonicalizationError):
+        payload = approval_payload(statement, decision, reason)
+    except rfc8785.CanonicalizationError:
         return False
-    return True
+    return person_signed(payload, proof, key)
 
 
 def declared_manifest(intent: IntentDeclared, public_key: bytes) -> Manifest:
     """The manifest that the agent signed; `ProofInvalid` if the agent's proof does not hold under its key."""
+    return _manifest_signed(intent.agent_proof, intent.agent_key_id, public_key)
+
+
+@lru_cache(_PROOFS_KEPT)
+def _manifest_signed(agent_proof: str, agent_key_id: str, public_key: bytes) -> Manifest:
     try:
         key = check_public_key(public_key)
     except KeyInvalid as error:
         raise ProofInvalid(str(error)) from None
-    if jws_key_id(intent.agent_proof) != intent.agent_key_id:
+    if jws_key_id(agent_proof) != agent_key_id:
         raise ProofInvalid("the agent's proof names another key than the intent")
-    payload = verify_jws(intent.agent_proof, key, TYPE_INTENT)
+    payload = verify_jws(agent_proof, key, TYPE_INTENT)
     try:
         return Manifest.model_validate_json(payload)
     except ValidationError:
         raise ProofInvalid("what the agent signed is no manifest") from None
+
+
+def forget_proofs() -> None:
+    """Check every proof anew from here on; for whoever measures what that takes."""
+    _manifest_signed.cache_clear()
 
 
 def completes(manifest: Manifest, declared: Manifest) -> bool:

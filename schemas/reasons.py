@@ -19,6 +19,11 @@ class Reason(StrEnum):
         member.sentence = sentence
         return member
 
+    @classmethod
+    def of(cls, code: str) -> "Reason":
+        """The reason of a code."""
+        return cls.__members__[code.upper()]
+
     # Policy refuses an intent.
     JOB_REPEATED = "job_repeated", "The job id was used before; declare a new one."
     MANIFEST_ALTERED = "manifest_altered", "The manifest is not the one that the agent signed."
@@ -35,6 +40,11 @@ class Reason(StrEnum):
     ITERATIONS_OVER_POLICY = "iterations_over_policy", "The loop may run more often than policy lets one job."
     BUDGET_TOO_SMALL = "budget_too_small", "The job's price ceiling does not pay for one run on the cheapest device."
     BUDGET_EXHAUSTED = "budget_exhausted", "The site's budget has less left than the job's price ceiling."
+    PROJECT_FOREIGN = "project_foreign", "The agent's key is not enrolled for the project whose budget it names."
+    RATE_EXCEEDED = "rate_exceeded", "The agent asks for more in an hour than policy allows."
+    RULE_FORBIDS = "rule_forbids", "A rule of the policy forbids it, or none permits it."
+    RULE_ERROR = "rule_error", "A rule of the policy could not be evaluated, which denies."
+    POLICY_INVALID = "policy_invalid", "The rules of the policy in force do not hold to their schema, which denies."
     DEADLINE_PASSED = "deadline_passed", "The job's deadline has passed."
     DENIED = "denied", "A person said no."
     APPROVAL_EXPIRED = "approval_expired", "Nobody said yes in time."
@@ -47,7 +57,25 @@ class Reason(StrEnum):
     APPROVER_IS_INITIATOR = "approver_is_initiator", "Nobody approves a job of their own."
     KEY_DEMO_ONLY = "key_demo_only", "A demonstration key approves nothing outside the demonstration."
     APPROVAL_PROOF_INVALID = "approval_proof_invalid", "The signature does not hold for this very statement."
+    MORE_NEEDED = "more_needed", "More people are needed by now than were asked; the approval is asked for anew."
     POLICY_CHANGED = "policy_changed", "Policy changed since the approval was asked for; it is asked for anew."
+
+    APPROVAL_REPEATED = "approval_repeated", "This person has said yes already; another person must."
+    PRICES_CHANGED = "prices_changed", "Prices changed since the approval was asked for; it is asked for anew."
+    SNAPSHOT_CHANGED = "snapshot_changed", "A device became another: firmware, compiler or topology; it is asked anew."
+    MANDATE_KNOWN = "mandate_known", "A mandate of this id was granted before; choose another id."
+    MANDATE_UNKNOWN = "mandate_unknown", "No mandate of this id is in force."
+
+    AUTONOMY_UNPROPOSED = "autonomy_unproposed", "The log's evidence does not propose this step, or no longer."
+    AUTONOMY_TOO_LONG = "autonomy_too_long", "Policy lets nobody ratify a step for so long."
+
+    # Something that a person is said to have signed does not count.
+    PERSON_UNKNOWN = "person_unknown", "No key in force of this person, in a role that may say this, has this id."
+    PROOF_INVALID = "proof_invalid", "The person's signature does not hold for these very words."
+    HALT_KNOWN = "halt_known", "A halt of this id was ordered before; choose another id."
+    HALT_UNKNOWN = "halt_unknown", "No halt of this id is in force."
+    HALT_OWN = "halt_own", "Whoever ordered a halt does not lift it; another person must."
+    HALTED = "halted", "A person halted the site, the agent or the device."
 
     # The scheduler rules a device out.
     CHOSEN = "chosen", "The best score of all that may run the job."

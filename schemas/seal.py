@@ -58,8 +58,13 @@ def batch_message(root: bytes, size: int) -> bytes:
 
 def seal_batch(records: Sequence[Record], digests: Sequence[bytes], key: Ed25519PrivateKey) -> list[Record]:
     """The same records, each with its seal; `digests` are theirs in order (a digest does not depend on the seal)."""
-    levels = tree_levels(leaf_hashes(digests))
-    signature = key.sign(batch_message(levels[-1][0], len(digests)))
+    return seal_leaves(records, leaf_hashes(digests), key)
+
+
+def seal_leaves(records: Sequence[Record], leaves: Sequence[bytes], key: Ed25519PrivateKey) -> list[Record]:
+    """The same, by the leaf hashes of the digests."""
+    levels = tree_levels(leaves)
+    signature = key.sign(batch_message(levels[-1][0], len(leaves)))
     prefix = _VERSION + bytes.fromhex(key_id(raw_public_key(key))) + signature
     seals = batch_seals(prefix, levels)
     return [tuple.__new__(Record, (*record[:12], seal)) for record, seal in zip(records, seals, strict=True)]
@@ -73,7 +78,12 @@ def batch_seals(prefix: bytes, levels: Sequence[Sequence[bytes]]) -> list[bytes]
 
 def batch_begun(header: bytes) -> int:
     """The size of the batch whose first seal this claims to be; 0 for any other header."""
-    return int.from_bytes(header[_SIZE_AT:_FIXED_BYTES], "big") if header[PREFIX_BYTES:_SIZE_AT] == bytes(4) else 0
+    return batch_size(header) if header[PREFIX_BYTES:_SIZE_AT] == bytes(4) else 0
+
+
+def batch_size(header: bytes) -> int:
+    """How many events the batch has that this claims to be a seal of."""
+    return int.from_bytes(header[_SIZE_AT:_FIXED_BYTES], "big")
 
 
 def seal_of(header: bytes) -> Seal:

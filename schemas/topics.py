@@ -14,6 +14,7 @@ class Role(StrEnum):
     GATEWAY = "gateway"
     AGENT = "agent"
     APPROVER = "approver"
+    OPERATOR = "operator"
     ORCHESTRATOR = "orchestrator"
     POLICY = "policy"
     SCHEDULER = "scheduler"
@@ -24,33 +25,51 @@ class Role(StrEnum):
     AUDITOR = "auditor"
     SEALER = "sealer"
     WITNESS = "witness"
+    CALLBACKS = "callbacks"
 
 
 STAGES = frozenset({Role.ORCHESTRATOR, Role.POLICY, Role.SCHEDULER, Role.GUARD})
 """Roles whose events are decisions: they carry `qb_inputs` and can be recomputed."""
 
+PEOPLE = frozenset({Role.APPROVER, Role.OPERATOR})
+"""Roles of people: their keys sign statements and no records."""
+
 _GOVERNORS = frozenset({Role.ROOT, Role.ADMIN})
 _EXECUTORS = frozenset({Role.DEVICE, Role.SANDBOX})
 
 WRITERS: dict[str, dict[type[Event], frozenset[Role]]] = {
-    "governance": dict.fromkeys(
-        (
-            e.SiteFounded,
-            e.SchemaPublished,
-            e.KeyEnrolled,
-            e.KeyRevoked,
-            e.GapAccepted,
-            e.PolicyPublished,
-            e.PriceListPublished,
-            e.BudgetSet,
-            e.SubjectErased,
+    "governance": {
+        **dict.fromkeys(
+            (
+                e.MandateGranted,
+                e.MandateRevoked,
+                e.AutonomyGranted,
+                e.AutonomyRevoked,
+                e.HaltOrdered,
+                e.HaltLifted,
+            ),
+            _GOVERNORS | {Role.GATEWAY},  # carrying a person's own proof, which policy checks
         ),
-        _GOVERNORS,
-    ),
+        **dict.fromkeys(
+            (
+                e.SiteFounded,
+                e.SchemaPublished,
+                e.KeyEnrolled,
+                e.KeyRevoked,
+                e.GapAccepted,
+                e.PolicyPublished,
+                e.PriceListPublished,
+                e.BudgetSet,
+                e.SubjectErased,
+            ),
+            _GOVERNORS,
+        ),
+    },
     "intents": {
         e.IntentDeclared: frozenset({Role.GATEWAY}),
         e.IntentWithdrawn: frozenset({Role.GATEWAY}),
         e.TraceSealed: frozenset({Role.GATEWAY}),
+        e.CalibrationRequested: frozenset({Role.GATEWAY}),
         e.StepPlanned: frozenset({Role.ORCHESTRATOR}),
         e.JobCompleted: frozenset({Role.ORCHESTRATOR}),
         e.JobFailed: frozenset({Role.ORCHESTRATOR}),
@@ -68,12 +87,17 @@ WRITERS: dict[str, dict[type[Event], frozenset[Role]]] = {
                 e.ApprovalRequested,
                 e.ApprovalExpired,
                 e.ApprovalRejected,
+                e.ApprovalCounted,
+                e.ApprovalInvalidated,
+                e.AutonomyProposed,
+                e.AutonomySuspended,
                 e.InputsNoted,
             ),
             frozenset({Role.POLICY}),
         ),
         e.ApprovalGranted: frozenset({Role.GATEWAY}),
         e.ApprovalDenied: frozenset({Role.GATEWAY}),
+        e.ApprovalPresented: frozenset({Role.GATEWAY}),
     },
     "reservations": {
         e.PlacementOffered: frozenset({Role.DEVICE}),
@@ -85,7 +109,9 @@ WRITERS: dict[str, dict[type[Event], frozenset[Role]]] = {
         e.ReservationExpired: frozenset({Role.DEVICE}),
         e.InputsNoted: frozenset({Role.SCHEDULER}),
     },
-    "snapshots": dict.fromkeys((e.DeviceSnapshotTaken, e.DeviceStatusChanged), frozenset({Role.DEVICE})),
+    "snapshots": dict.fromkeys(
+        (e.DeviceSnapshotTaken, e.DeviceStatusChanged, e.CalibrationFinished), frozenset({Role.DEVICE})
+    ),
     "results": {
         e.StepStarted: _EXECUTORS,
         e.StepCompleted: _EXECUTORS,
@@ -98,6 +124,7 @@ WRITERS: dict[str, dict[type[Event], frozenset[Role]]] = {
         e.RunCancelDecided: frozenset({Role.GUARD}),
         e.InputsNoted: frozenset({Role.GUARD}),
         e.ReproductionMeasured: frozenset({Role.AUDITOR}),
+        e.CallbackDelivered: frozenset({Role.CALLBACKS}),
     },
     "alarms": {
         e.AlarmSet: STAGES,

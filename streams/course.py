@@ -5,7 +5,7 @@ from hashlib import sha256
 from typing import Generic
 
 from schemas.admission import Refused
-from schemas.envelope import INPUT_RUNS_MAX, Inputs, inputs_of
+from schemas.envelope import INPUT_RUNS_MAX, Inputs
 from schemas.events import EventRejected, InputsNoted
 from schemas.topics import HOME, REJECTS
 from schemas.words import Event
@@ -19,6 +19,7 @@ class Course(Generic[State]):
     """A stage at work at one site. `take` is pure but for this object: the same items give the same records.
 
     `decision` counts the outputs so far; `runs` are the inputs read since the last one, as `qb_inputs` will tell them.
+    `heard` is what followed from the last item, as the stage hears it.
     """
 
     stage: Stage[State]
@@ -28,9 +29,11 @@ class Course(Generic[State]):
     decision: int = 0
     time_us: int = 0
     runs: list[tuple[str, int]] = field(default_factory=list)
+    heard: list[Heard] = field(default_factory=list)
 
     def take(self, item: Item) -> list[Written]:
         """Read one item and say what follows. The state afterwards has heard the input and the outputs."""
+        self.heard = []
         digest, outputs = self._decide(item)
         self._hear_input(item)
         written = [self._say(item, digest, index, output) for index, output in enumerate(outputs)]
@@ -86,6 +89,7 @@ class Course(Generic[State]):
 
     def _say(self, item: Item, digest: str, index: int, output: Output) -> Written:
         causes = (item.cause, *output.causes) if isinstance(item, Heard) else output.causes
+        inputs = Inputs(self.decision + 1, self.stage.version, tuple(self.runs))
         draft = Draft(
             output.topic,
             output.event,
@@ -93,26 +97,28 @@ class Course(Generic[State]):
             self.time_us,
             causes,
             item.traceparent if isinstance(item, Heard) else "",
-            Inputs(self.decision + 1, self.stage.version, tuple(self.runs)),
+            inputs,
             _output_id(self.stage.source, digest, index),
         )
         written = self.scribe.write(draft)
-        self._hear_output(self.heard_of(written, output.event))
+        self.heard.append(self._heard_of(written, output.event, inputs))
+        self._hear_output(self.heard[-1])
         return written
 
-    def heard_of(self, written: Written, event: Event) -> Heard:
+    def _heard_of(self, written: Written, event: Event, inputs: Inputs) -> Heard:
         """An output as the stage itself hears it."""
+        cause = written.cause
         return Heard(
             event,
             self.site,
             self.stage.source,
             self.stage.role.value,
             "",
-            written.digest.hex(),
+            cause.digest,
             self.time_us,
-            written.cause,
+            cause,
             written.record.traceparent,
-            inputs_of(written.record.inputs),
+            inputs,
         )
 
 

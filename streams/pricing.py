@@ -6,10 +6,15 @@ HOUR_US = 3_600_000_000
 SECOND_US = 1_000_000
 
 
-def charge_microusd(price: DevicePrice, tasks: int, shots: int, device_time_us: int) -> int:
-    """The price of tasks (a chunk of shots is one), shots and device time."""
-    hours = -(-price.hour_microusd * device_time_us // HOUR_US)
-    return price.task_microusd * tasks + price.shot_microusd * shots + hours
+def charge_microusd(price: DevicePrice, tasks: int, shots: int, device_time_us: int, slot_us: int = 0) -> int:
+    """The price of tasks (a chunk of shots is one), shots, device time, and the length of the slot that was held."""
+    by_time = (
+        (price.hour_microusd, device_time_us, HOUR_US),
+        (price.second_microusd, device_time_us, SECOND_US),
+        (price.slot_hour_microusd, slot_us, HOUR_US),
+    )
+    time_microusd = sum(-(-each * time_us // unit_us) for each, time_us, unit_us in by_time)
+    return price.task_microusd * tasks + price.shot_microusd * shots + time_microusd
 
 
 def classical_microusd(second_microusd: int, classical_time_us: int) -> int:

@@ -7,6 +7,7 @@ from itertools import groupby
 
 from schemas.admission import Admission, Admitted, Refused, Stored
 from schemas.envelope import Cause, EnvelopeInvalid, Record, causes_of
+from streams.echoes import Echoes
 from streams.log.port import ReadableLog
 from streams.stage import Heard
 
@@ -63,6 +64,7 @@ class Reader:
         self._fetched: dict[str, deque[Stored]] = {topic: deque() for topic in self._topics}
         self._awaited = frozenset(self._topics) if heeds_causes else frozenset()
         self._admissions = {site: Admission(root, site, topics=self._awaited) for site, root in roots.items()}
+        self._echoes = {site: Echoes(admission) for site, admission in self._admissions.items()}
 
     @property
     def sites(self) -> tuple[str, ...]:
@@ -73,17 +75,25 @@ class Reader:
         """What has been read of a site's keys, schemas and sequences."""
         return self._admissions[site]
 
+    def expect(self, site: str, sealed: Sequence[Record], heard: Sequence[Heard]) -> None:
+        """Know records that are appended now when they come back; `heard` are their events in any order."""
+        self._echoes[site].expect(sealed, heard)
+
     def site_of(self, stored: Stored) -> str:
         """The site that a record counts for."""
         key = stored.record.key if isinstance(stored.record, Record) else (stored.record.key or b"").decode("latin-1")
         return key if key in self._admissions else self._home
 
-    def bookmark(self) -> Bookmark:
-        """Where this reader stands, for another one to go on from."""
-        offsets = {
+    @property
+    def offsets(self) -> dict[str, int]:
+        """The next place of each topic: all before it has been read."""
+        return {
             topic: self._fetched[topic][0].offset if self._fetched[topic] else offset
             for topic, offset in self._offsets.items()
         }
+
+    def bookmark(self) -> Bookmark:
+        """Where this reader stands, for another one to go on from."""
         sequences: dict[str, dict[str, dict[str, int]]] = {}
         for site, admission in self._admissions.items():
             by_topic = sequences[site] = {}
@@ -91,7 +101,7 @@ class Reader:
                 by_topic.setdefault(topic, {})[source] = last
         suspended = {site: sorted(admission.suspended) for site, admission in self._admissions.items()}
         said = {site: admission.said.to_text() for site, admission in self._admissions.items()}
-        return Bookmark(offsets, sequences, suspended, said)
+        return Bookmark(self.offsets, sequences, suspended, said)
 
     async def resume(self, bookmark: Bookmark) -> None:
         """Stand where another reader of the same topics stood: its counts are taken over, governance is read again."""
@@ -127,6 +137,8 @@ class Reader:
                 stuck = next((topic for topic in self._topics if self._fetched[topic]), None)
                 if stuck is None:
                     break
+                if await self._fetch_late():
+                    continue
                 items.extend(self._judge([self._fetched[stuck].popleft()]))
         return items
 
@@ -148,10 +160,18 @@ class Reader:
                 self._fetched[topic].extendleft(reversed(aside))
                 raise LookupError(f"the journal of {site} names more records of {topic} than there are")
 
-    async def _fetch(self) -> None:
+    async def _fetch(self) -> bool:
+        """Fetch more of each topic of which nothing is at hand; True if there was any."""
+        any_fetched = False
         for topic in self._topics:
             if not self._fetched[topic]:
-                await self._fetch_topic(topic)
+                any_fetched = await self._fetch_topic(topic) or any_fetched
+        return any_fetched
+
+    async def _fetch_late(self) -> bool:
+        """Fetch what was being appended while the rest was fetched: the cause that is waited for may be among it."""
+        await self._log.settle(self._partition)
+        return await self._fetch()
 
     async def _fetch_topic(self, topic: str) -> bool:
         records = await self._log.read(topic, self._partition, self._offsets[topic], FETCH)
@@ -188,11 +208,14 @@ class Reader:
         record = stored.record
         if not isinstance(record, Record) or not record.causes:
             return []
+        site = self.site_of(stored)
+        if self._echoes[site].has(stored):
+            return []
         try:
             causes = causes_of(record.causes)
         except EnvelopeInvalid:
             return []
-        sequences = self._admissions[self.site_of(stored)].sequences
+        sequences = self._admissions[site].sequences
         return [
             cause
             for cause in causes
@@ -203,8 +226,17 @@ class Reader:
 
     def _judge(self, records: Sequence[Stored]) -> Iterator[Item]:
         for site, neighbours in groupby(records, key=self.site_of):
-            for verdict in self._admissions[site].admit(list(neighbours)):
-                yield self._hear(verdict, site) if isinstance(verdict, Admitted) else verdict
+            echoes = self._echoes[site]
+            for is_echo, group in groupby(neighbours, key=echoes.has):
+                if is_echo:
+                    for stored in group:
+                        yield echoes.hear(stored) or next(self._admit([stored], site))
+                else:
+                    yield from self._admit(list(group), site)
+
+    def _admit(self, records: Sequence[Stored], site: str) -> Iterator[Item]:
+        for verdict in self._admissions[site].admit(records):
+            yield self._hear(verdict, site) if isinstance(verdict, Admitted) else verdict
 
     def _hear(self, admitted: Admitted, site: str) -> Heard:
         record = admitted.stored.record

@@ -1,6 +1,5 @@
 """Saved courses: how far a worker's stage had come, so that the next start is short. Never evidence."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ import orjson
 from pydantic import TypeAdapter, ValidationError
 
 from streams.course import Course
+from streams.disk import put
 from streams.reader import Bookmark
 from streams.stage import AnyStage
 from streams.state import state_bytes, state_from
@@ -83,12 +83,7 @@ def save(
         },
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(".new")
-    with beside.open("wb") as file:
-        file.write(orjson.dumps(document))
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
+    put(path, orjson.dumps(document))
 
 
 def load(path: Path, worker: Whose) -> Saved | None:

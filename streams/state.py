@@ -9,11 +9,12 @@ from pydantic_core import CoreSchema, core_schema
 Key = TypeVar("Key")
 Value = TypeVar("Value")
 State = TypeVar("State")
+Part = TypeVar("Part")
 
 _ADAPTERS: dict[type[Any], TypeAdapter[Any]] = {}
 """One for each type of state: making one costs more than using it."""
 
-__all__ = ["Map", "Table", "state_bytes", "state_from"]
+__all__ = ["Map", "Table", "changed", "state_bytes", "state_from"]
 
 
 class _MapOfPydantic:
@@ -33,6 +34,16 @@ class _MapOfPydantic:
 
 Table = Annotated[Map[Key, Value], _MapOfPydantic]
 """An immutable table. `table.set(key, value)` and `table.delete(key)` give a new one in O(log n)."""
+
+
+def changed(part: Part, **changes: Any) -> Part:
+    """A frozen dataclass with other values in some fields: what `dataclasses.replace` gives, in a tenth of its time.
+
+    The dataclass has no slots and no `__post_init__`.
+    """
+    copy: Part = object.__new__(type(part))
+    object.__setattr__(copy, "__dict__", part.__dict__ | changes)
+    return copy
 
 
 def state_bytes(state_type: type[State], state: State) -> bytes:

@@ -5,12 +5,15 @@ Growing costs the same an event however long the log is: what is kept of a tree 
 
 from collections.abc import Mapping, Sequence
 
+import orjson
+
 from schemas.admission import Stored
 from schemas.checkpoints import Sizes, Vocabulary
 from schemas.events import CheckpointSealed
 from schemas.merkle import Frontier, leaf_hashes
 from schemas.topics import TOPICS
 from streams.log.port import LogCorrupt, LogIncomplete, ReadableLog
+from streams.log.recent import Recent
 
 FETCH = 512
 
@@ -19,13 +22,22 @@ class Trees:
     """Knows the trees up to some size. Told of every round on the log, in order, before it grows past it."""
 
     def __init__(
-        self, log: ReadableLog, partition: int, roots: Mapping[str, bytes], topics: Sequence[str] = TOPICS
+        self,
+        log: ReadableLog,
+        partition: int,
+        roots: Mapping[str, bytes],
+        topics: Sequence[str] = TOPICS,
+        recent: Recent | None = None,
     ) -> None:
-        """`roots` gives the root public key of each site; `topics` are those whose trees are grown."""
+        """`roots` gives the root public key of each site; `topics` are those whose trees are grown.
+
+        What is `recent` was appended by this process, and is taken as it was appended.
+        """
         self.frontiers = {topic: Frontier() for topic in topics}
         self._log = log
         self._partition = partition
         self._vocabulary = Vocabulary(roots)
+        self._recent = recent
         self._governed = 0
 
     @property
@@ -36,6 +48,26 @@ class Trees:
     def hear(self, sealed: CheckpointSealed) -> None:
         """Take in a round that stands on the log."""
         self._vocabulary.seal(sizes_of(sealed))
+
+    def to_bytes(self, number: int) -> bytes:
+        """The trees as they stand in round `number`, for `adopt`."""
+        trees = {topic: [each.size, b"".join(each.hashes).hex()] for topic, each in self.frontiers.items()}
+        return orjson.dumps({"round": number, "trees": trees})
+
+    def adopt(self, saved: bytes, sealed: CheckpointSealed) -> bool:
+        """Stand where saved trees stood, if they are the very ones that this round sealed: their roots show it."""
+        try:
+            said = orjson.loads(saved)
+            if said["round"] != sealed.round:
+                return False
+            trees = {topic: _frontier(*said["trees"][topic]) for topic in self.frontiers}
+            sizes = {head.topic: (head.size, head.root) for head in sealed.heads}
+            is_same = all(sizes[topic] == (tree.size, tree.root().hex()) for topic, tree in trees.items())
+        except (ValueError, KeyError, TypeError):
+            return False
+        if is_same:
+            self.frontiers.update(trees)
+        return is_same
 
     async def grow(self, ends: Sizes) -> None:
         """Grow to the sizes of a round that goes as far as `ends`: the next one on the log, or the next to be made."""
@@ -48,11 +80,11 @@ class Trees:
         while frontier.size < end:
             frontier.extend(await self.leaves(topic, frontier.size, end))
 
-    async def leaves(self, topic: str, start: int, end: int) -> list[bytes]:
-        """The leaf hashes of records of a topic from place `start` on, at most those before `end`, at least one.
-
-        Places count records. On a log whose offsets have gaps they would have to be looked up.
-        """
+    async def leaves(self, topic: str, start: int, end: int) -> Sequence[bytes]:
+        """The leaf hashes of records of a topic from place `start` on, at most those before `end`, at least one."""
+        told = self._recent.take(topic, self._partition, start, end) if self._recent else None
+        if told and self._vocabulary.knows(told.named):
+            return told.hashes
         return leaf_hashes(digest for _, digest in await self.entries(topic, start, end))
 
     async def entries(self, topic: str, start: int, end: int) -> list[tuple[Stored, bytes]]:
@@ -83,6 +115,11 @@ class Trees:
                 )
             self._vocabulary.read(records)
             self._governed += len(records)
+
+
+def _frontier(size: int, hashes: str) -> Frontier:
+    data = bytes.fromhex(hashes)
+    return Frontier(size, [data[at : at + 32] for at in range(0, len(data), 32)])
 
 
 def sizes_of(sealed: CheckpointSealed) -> Sizes:

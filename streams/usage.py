@@ -40,12 +40,16 @@ class OpenStep:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What the ended steps of a job used, and the step that runs. A job has one running step at most."""
+    """What the ended steps of a job used, and the step that runs. A job has one running step, and one slot, at most.
+
+    `slot_us` is the length of that slot where its device charges for holding it.
+    """
 
     tasks: int = 0
     shots: int = 0
     device_time_us: int = 0
     classical_time_us: int = 0
+    slot_us: int = 0
     running: OpenStep | None = None
 
     def after(self, heard: Heard) -> "Usage":
@@ -54,7 +58,7 @@ class Usage:
             case StepPlanned() as planned:
                 shots = min(sum(circuit.shots for circuit in planned.circuits), COUNT_MAX)
                 step = OpenStep(heard.cause, planned.step, planned.kind, planned.device, len(planned.circuits), shots)
-                return replace(self, running=step)
+                return replace(self, running=step, slot_us=max(self.slot_us, planned.slot_us))
             case ShotsMeasured() as measured if self.is_of_running(heard):
                 return self._measured(measured)
             case StepCompleted() | StepFailed() | RunCancelled() if self.is_of_running(heard):
@@ -87,6 +91,7 @@ class Usage:
             _sum(self.shots, running.shots),
             _sum(self.device_time_us, running.time_us),
             self.classical_time_us,
+            self.slot_us,
         )
 
     def at_most(self, price: DevicePrice | None) -> "Usage":
@@ -101,11 +106,12 @@ class Usage:
             _sum(self.shots, shots),
             _sum(self.device_time_us, max(running.time_us, planned_time_us)),
             self.classical_time_us,
+            self.slot_us,
         )
 
     def charge_microusd(self, price: DevicePrice | None) -> int:
         """What the device part costs; nothing where no device has a price, for then none was ever given the job."""
-        return charge_microusd(price, self.tasks, self.shots, self.device_time_us) if price else 0
+        return charge_microusd(price, self.tasks, self.shots, self.device_time_us, self.slot_us) if price else 0
 
     def _measured(self, measured: ShotsMeasured) -> "Usage":
         running = self.running
@@ -134,6 +140,7 @@ class Usage:
             _sum(self.shots, shots),
             _sum(self.device_time_us, max(running.time_us, ended.device_time_us)),
             self.classical_time_us,
+            self.slot_us,
         )
 
 

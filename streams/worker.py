@@ -1,20 +1,24 @@
 """A worker: one stage over one partition number of a log. Read, verify, decide, append, evolve."""
 
+import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from streams.author import Scribe, Written, seal_all
+from schemas.admission import Refused
+from streams.author import Scribe, Sealed, Written, seal_all
 from streams.course import Course
 from streams.journal import JournalBroken, decision_of, outputs_of, walk
 from streams.log.port import Log
 from streams.reader import Item, Reader
 from streams.saves import Saved, Whose, load, save
 from streams.stage import AnyStage, Heard
+from streams.tally import Tally
 
 SAVE_EVERY = 20_000
 """The state is saved when there is nothing more to read, if so many records were read since the last time."""
@@ -36,6 +40,7 @@ class Worker:
     ) -> None:
         """Without a `directory` for saved states, every start reads the log from its beginning."""
         self.name = stage.source
+        self.tally = Tally()
         self._stage = stage
         self._log = log
         self._partition = partition
@@ -51,17 +56,17 @@ class Worker:
         if not self._courses:
             await self._start()
         items = await self._reader.read()
-        written: dict[str, list[Written]] = {}
-        for item in items:
-            site = self._site_of(item)
-            written.setdefault(site, []).extend(self._courses[site].take(item))
-        records = [record for site, said in written.items() for record in seal_all(said, self._keys[site])]
-        if records:
+        if records := self._follow(items):
             await self._log.append(records)
-        self._unsaved += len(items)
+        self._count(items, len(records))
         if not items and self._unsaved >= SAVE_EVERY:
             await self.save()
         return bool(items)
+
+    @property
+    def offsets(self) -> dict[str, int]:
+        """The next place of each topic that it reads: all before it has been read."""
+        return self._reader.offsets
 
     def next_due_us(self) -> int | None:
         """Never: a stage's time is in the events it reads."""
@@ -77,6 +82,30 @@ class Worker:
             ends = await self._log.ends(self._partition)
             save(self._path, Whose(self._stage, self._roots), self._reader.bookmark(), ends, self._courses)
         self._unsaved = 0
+
+    def _follow(self, items: list[Item]) -> Sealed:
+        """Read items and seal what follows from them."""
+        began = perf_counter()
+        written: dict[str, list[Written]] = {}
+        heard: dict[str, list[Heard]] = {}
+        for item in items:
+            site = self._site_of(item)
+            course = self._courses[site]
+            written.setdefault(site, []).extend(course.take(item))
+            heard.setdefault(site, []).extend(course.heard)
+        records = Sealed()
+        for site, said in written.items():
+            sealed = seal_all(said, self._keys[site])
+            self._reader.expect(site, sealed, heard[site])
+            records.add(sealed, sealed.leaves)
+        self.tally.decide_s += perf_counter() - began
+        return records
+
+    def _count(self, items: list[Item], said: int) -> None:
+        self._unsaved += len(items)
+        self.tally.read += len(items)
+        self.tally.said += said
+        self.tally.refused.update(item.reason for item in items if isinstance(item, Refused))
 
     async def _start(self) -> None:
         """Go on from the saved courses, or from the beginning if there are none that fit the log."""
@@ -108,6 +137,7 @@ class Worker:
                 course.scribe.sequences[output.cause.topic] = output.cause.sequence
             async for step in walk(outputs, self._reader, site, tuple(course.runs)):
                 course.relive(step.item, step.outputs)
+                await asyncio.sleep(0)  # it may take a while, and whoever is the host has heartbeats to send
         return courses
 
     def _site_of(self, item: Item) -> str:

@@ -11,11 +11,13 @@ from agents.devices.capabilities import SnapshotUnreadable
 from agents.devices.fleet import EmulatedDevice
 from agents.devices.ledger import RunRefused
 from agents.devices.offers import Circumstances, offer
+from agents.devices.original import Original
 from agents.devices.published import snapshot_taken
 from agents.devices.qasm import CircuitInvalid
 from agents.devices.runs import KnownJob, Prepared, Run
 from agents.devices.slots import Slots
 from agents.devices.snapshot import Snapshot, read_snapshot
+from agents.devices.wanted import WantedCalibrations
 from agents.drafts import draft
 from agents.party import Clock, Membership, Party
 from schemas.events import (
@@ -44,7 +46,9 @@ from schemas.events import (
     StepPlanned,
     StepStarted,
 )
+from schemas.reasons import Reason
 from streams.author import Draft, EventOversized
+from streams.halts import Halts
 from streams.log.port import Log
 from streams.pricing import price_of
 from streams.stage import Heard
@@ -82,6 +86,7 @@ class DeviceAgent(Party):
         self._age_us_max = CALIBRATION_AGE_US_MAX
         self._snapshots: dict[str, Snapshot] = {}
         self._latest: tuple[DeviceSnapshotTaken, Heard] | None = None
+        self._original = Original(self.device, hardware.profile.emulates)
         self._status: DeviceStatusChanged | None = None
         self._status_due_us = 0
         self._stored: set[str] = set()
@@ -93,9 +98,13 @@ class DeviceAgent(Party):
         self._used: set[str] = set()
         self._to_release: dict[str, None] = {}
         self._runs: dict[tuple[str, int], Run] = {}
+        self._wanted = WantedCalibrations(self.device)
+        self._halts = Halts()
 
     def hear(self, heard: Heard) -> None:
         """Take in what others say of jobs, prices and slots, and what this agent has said itself."""
+        self._wanted.hear(heard)
+        self._original.hear(heard)
         if heard.source == self.source:
             self._hear_own(heard)
             return
@@ -119,12 +128,21 @@ class DeviceAgent(Party):
                 self._used.add(reservation_id)
                 self._unused.pop(reservation_id, None)
                 self._runs[planned.job_id, planned.step] = Run(heard, planned)
+                self._heed_halts(heard)
             case RunCancelDecided(job_id=job_id, step=step) as decided if (job_id, step) in self._runs:
                 self._runs[job_id, step].cancel(decided.reason, heard)
             case JobCompleted(job_id=job_id) | JobFailed(job_id=job_id) | JobCancelled(job_id=job_id):
                 self._end(job_id, heard)
             case _:
-                pass
+                self._heed_halts(heard)
+
+    def _heed_halts(self, heard: Heard) -> None:
+        """Stop before the next chunk of whatever a halt covers, without waiting for the guard to say so."""
+        self._halts = self._halts.after(heard)
+        for (job_id, _), run in self._runs.items():
+            job = self._jobs.get(job_id)
+            if self._halts.covering(job.manifest.initiator if job else "", self.device):
+                run.cancel(Reason.HALTED, heard)
 
     def _hear_own(self, heard: Heard) -> None:
         match heard.event:
@@ -172,6 +190,7 @@ class DeviceAgent(Party):
         """Do what is owed: a calibration, offers, slots, and for each running step the next chunk."""
         drafts = [
             *self._calibrate_if_stale(),
+            *self._calibration_answers(),
             *self._report_status(),
             *self._offers(),
             *self._answers(),
@@ -202,7 +221,7 @@ class DeviceAgent(Party):
     def next_due_us(self) -> int | None:
         """When a chunk ends, an unused slot expires or (on the wall) the snapshot is too old."""
         dues = [*self._dues(), *(self._granted[reservation_id].expires_us for reservation_id in self._unused)]
-        if self._latest and not self._waits:
+        if self._latest and not self._waits and not self._hardware.profile.emulates:
             dues.append(self._latest[0].taken_us + self._age_us_max)
         return min(dues, default=None)
 
@@ -210,17 +229,36 @@ class DeviceAgent(Party):
         return [run.due_us for run in self._runs.values() if run.due_us is not None]
 
     def _calibrate_if_stale(self) -> list[Draft]:
-        """Calibrate where there is no snapshot, it is too old, or a job to be offered for wants a fresher one."""
+        """Calibrate where there is no snapshot, it is too old, or somebody wants a fresher one.
+
+        An agent that asks for one waits until no step runs; a job to be offered for does not.
+        """
+        if self._hardware.profile.emulates:
+            return self._follow_original()
         now_us = self.clock.now_us()
         if self._latest is not None:
             taken = self._latest[0]
             wanted = (self._is_fresh_enough(taken, job_id, heard) for job_id, heard in self._admissions.items())
-            if now_us - taken.taken_us <= self._age_us_max and self._is_readable(taken) and all(wanted):
+            asked = self._runs or self._wanted.are_met(taken, self._halts)
+            if now_us - taken.taken_us <= self._age_us_max and self._is_readable(taken) and all(wanted) and asked:
                 return []
         snapshot = self._hardware.calibrate(now_us)
         digest, stored = self._store(snapshot.to_json(), "application/json", "")
         self._snapshots[digest] = snapshot
         return [*stored, draft(snapshot_taken(snapshot), now_us)]
+
+    def _follow_original(self) -> list[Draft]:
+        """A twin measures nothing: its snapshot is the latest that the device told which it emulates."""
+        news = self._original.news(self._latest[0] if self._latest else None)
+        return [draft(news[0], self.clock.now_us(), news[1])] if news and self._is_readable(news[0]) else []
+
+    def _calibration_answers(self) -> list[Draft]:
+        """Answers to the agents that asked for a calibration, each with the snapshot that was said."""
+        if self._latest is None or not self._is_readable(self._latest[0]):
+            return []
+        taken, snapshot_heard = self._latest
+        answers = self._wanted.answers(taken, self._snapshot(taken.snapshot_digest))
+        return [draft(finished, self.clock.now_us(), asked, snapshot_heard) for finished, asked in answers]
 
     def _is_fresh_enough(self, taken: DeviceSnapshotTaken, job_id: str, admission: Heard) -> bool:
         """Whether a snapshot is as young as a job wants it; one taken after the admission is as young as can be."""
@@ -265,6 +303,7 @@ class DeviceAgent(Party):
                 wait_us = self._hardware.ledger.first_free_start_us(1, now_us + queue.wait_us, now_us) - now_us
                 circumstances = Circumstances(self._price_of(job), queue.jobs_ahead, wait_us)
                 offered = offer(job.manifest, job.intent_digest, snapshot, circumstances)
+                offered = offered.model_copy(update={"device": self.device})  # a twin's snapshot names the original
                 drafts.append(draft(offered, now_us, heard, snapshot_heard))
         return drafts
 
@@ -333,7 +372,7 @@ class DeviceAgent(Party):
             if run.cancelled is not None:
                 return [draft(run.cancelled_event(), now_us, run.cancelled[1], *run.ending())]
             job = self._jobs[run.planned.job_id]
-            job.check_ceilings(chunk.shots, prepared.duration_us(chunk), self._price_of(job))
+            job.check_ceilings(chunk.shots, prepared.duration_us(chunk), self._price_of(job), run.planned.slot_us)
             record = self._hardware.run(order, prepared.circuits[chunk.circuit], prepared.snapshot, now_us)
         if self._waits and record.ended_us > now_us:
             run.due_us = record.ended_us

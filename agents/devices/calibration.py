@@ -23,6 +23,8 @@ from agents.devices.seeds import named_seed
 from agents.devices.snapshot import FigureTable, Snapshot
 
 CALIBRATION_SHOTS = 4_000
+_READOUT, _GATE, _DECAY = 4, 5, 1
+"""What each experiment below takes, in units of `CALIBRATION_SHOTS`."""
 _Measured = tuple[float, float]
 
 
@@ -68,6 +70,17 @@ def calibrate(profile: DeviceProfile, true: NoiseFigures, device_seed: int, take
         standard_errors=FigureTable.of(errors),
         capabilities=capabilities_json(profile, estimates, times, errors, taken_us).decode(),
     )
+
+
+def calibration_time_us(snapshot: Snapshot) -> int:
+    """How long the device is busy with a calibration of this kind, counted in shots of its usual length.
+
+    All qubits are measured at once, pairs in rounds of disjoint ones: at least as many as one qubit has neighbours.
+    What gates and the waits for T1 and T2 add to a shot is left out.
+    """
+    degrees = [sum(qubit in pair for pair in snapshot.edges) for qubit in range(snapshot.qubits)]
+    experiments = _READOUT + _GATE + _DECAY * 2 + _GATE * max(degrees, default=0)
+    return experiments * CALIBRATION_SHOTS * snapshot.shot_overhead_us
 
 
 def _columns(true: tuple[float, ...], uniform: bool, measure: Callable[[float], _Measured]) -> list[_Measured]:

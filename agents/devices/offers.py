@@ -10,6 +10,7 @@ from agents.devices.chunks import plan_chunks
 from agents.devices.compiled import CompiledCircuit
 from agents.devices.compiler import compile_circuit, lowest_two_qubit_fidelity, predicted_success, shot_duration_us
 from agents.devices.qasm import CircuitInvalid
+from agents.devices.slots import slot_length_us
 from agents.devices.snapshot import Snapshot
 from schemas.events import DevicePrice, PlacementOffered
 from schemas.manifest import Manifest
@@ -77,6 +78,8 @@ def offer(manifest: Manifest, intent_digest: str, snapshot: Snapshot, around: Ci
         queue_jobs=around.queue_jobs,
         queue_wait_us=around.queue_wait_us,
         run_duration_us=duration_us,
-        price_microusd=charge_microusd(price, work.chunks, work.shots, duration_us) if price else 0,
+        price_microusd=(
+            charge_microusd(price, work.chunks, work.shots, duration_us, slot_length_us(duration_us)) if price else 0
+        ),
         compiled_digest=compiled[0].digest if compiled else _NO_CIRCUIT,
     )

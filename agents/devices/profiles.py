@@ -4,7 +4,7 @@ Fidelities, gate times and coherence times marked (F) are the vendors' published
 is an assumption of ours, stated here because nobody publishes it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from schemas.events import DevicePrice
@@ -45,7 +45,10 @@ class Tariff:
 
 @dataclass(frozen=True)
 class DeviceProfile:
-    """All that is fixed about a device. Typical figures are medians; the true ones differ by qubit and drift."""
+    """All that is fixed about a device. Typical figures are medians; the true ones differ by qubit and drift.
+
+    `emulates` names the device whose snapshots it runs; it is empty for a device with noise of its own.
+    """
 
     device_id: str
     topology: str
@@ -70,6 +73,7 @@ class DeviceProfile:
     queue_job_us: int
     firmware: str
     compiler: str
+    emulates: str = ""
 
 
 def all_to_all(qubits: int) -> tuple[Edge, ...]:
@@ -198,6 +202,12 @@ BARGAIN = DeviceProfile(
 )
 
 PROFILES: dict[str, DeviceProfile] = {p.device_id: p for p in (ION_TRAP, GARNET, HERON, BARGAIN)}
+
+GARNET_TWIN = replace(
+    GARNET, device_id="emulator-garnet-1", tariff=Tariff(), queue_jobs_mean=0.0, emulates=GARNET.device_id
+)
+TWINS: dict[str, DeviceProfile] = {GARNET_TWIN.device_id: GARNET_TWIN}
+"""Emulators to rehearse on, for free: each runs the latest snapshot of the device that it emulates."""
 
 
 def device_price(profile: DeviceProfile) -> DevicePrice:

@@ -6,10 +6,11 @@ The subset is what a variational circuit needs: `input float` or `input angle`, 
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 SOURCE_BYTES_MAX = 65_536
+TOKENS_MAX = 16_384
 GATES_MAX = 500
 QUBITS_MAX = 64
 PARAMETERS_MAX = 64
@@ -129,28 +130,30 @@ class _Token:
     line: int
 
 
-def _tokens(text: str) -> list[_Token]:
-    tokens: list[_Token] = []
-    line, position = 1, 0
+def _tokens(text: str) -> Iterator[_Token]:
+    """The tokens one by one, so that of a text that is refused no more is read than up to its first fault."""
+    line, position, count = 1, 0, 0
     while position < len(text):
         match = _TOKEN.match(text, position)
         if match is None:
             raise CircuitInvalid("unexpected_character", f"line {line}", repr(text[position]))
         kind = str(match.lastgroup)
         if kind not in ("skip", "newline"):
-            tokens.append(_Token(kind, match.group(), line))
+            count += 1
+            if count > TOKENS_MAX:
+                raise CircuitInvalid("source_too_large", f"line {line}", f"more than {TOKENS_MAX} words and signs")
+            yield _Token(kind, match.group(), line)
         line += match.group().count("\n")
         position = match.end()
-    tokens.append(_Token("end", "end of source", line))
-    return tokens
+    yield _Token("end", "end of source", line)
 
 
 class _Parser:
     """A reader over tokens with one look ahead."""
 
-    def __init__(self, tokens: list[_Token]) -> None:
+    def __init__(self, tokens: Iterator[_Token]) -> None:
         self._tokens = tokens
-        self._next = 0
+        self._next = next(tokens)
         self._parameters: list[str] = []
         self._qubits: dict[str, range] = {}
         self._bits: dict[str, range] = {}
@@ -176,13 +179,13 @@ class _Parser:
         )
 
     def _peek(self) -> _Token:
-        return self._tokens[self._next]
+        return self._next
 
     def _take(self) -> _Token:
-        token = self._tokens[self._next]
+        token = self._next
         if token.kind == "end":
             raise CircuitInvalid("unexpected_end", f"line {token.line}")
-        self._next += 1
+        self._next = next(self._tokens)
         return token
 
     def _expect(self, text: str) -> _Token:
@@ -233,8 +236,7 @@ class _Parser:
                 self._measure(qubits, self._operand(self._bits, "bit_unknown"), token.line)
                 self._expect(";")
             case name if name in self._bits:
-                self._next -= 1
-                bits = self._operand(self._bits, "bit_unknown")
+                bits = self._operand(self._bits, "bit_unknown", token)
                 self._expect("=")
                 self._expect("measure")
                 self._measure(self._operand(self._qubits, "qubit_unknown"), bits, token.line)
@@ -285,8 +287,9 @@ class _Parser:
         registers[name] = range(start, start + size)
         self._expect(";")
 
-    def _operand(self, registers: dict[str, range], reason: str) -> range:
-        token = self._name()
+    def _operand(self, registers: dict[str, range], reason: str, name: _Token | None = None) -> range:
+        """A register or one of its places; `name` where its name has been taken already."""
+        token = name or self._name()
         if token.text not in registers:
             raise CircuitInvalid(reason, f"line {token.line}", token.text[:40])
         whole = registers[token.text]

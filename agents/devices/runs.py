@@ -51,7 +51,7 @@ class KnownJob:
         self.chunks += 1
         self.device_time_us += measured.ended_us - measured.started_us
 
-    def check_ceilings(self, shots: int, device_time_us: int, price: DevicePrice | None) -> None:
+    def check_ceilings(self, shots: int, device_time_us: int, price: DevicePrice | None, slot_us: int) -> None:
         """Raise `StepRefused` if one more chunk would take the job beyond what was admitted."""
         if self.admitted is None:
             raise StepRefused("intent_not_admitted", "the job was not admitted")
@@ -62,7 +62,8 @@ class KnownJob:
                 "shots_over_ceiling",
                 f"{self.shots} shots have run, {shots} more would pass the ceiling of {self.admitted.shots_ceiling}",
             )
-        cost = charge_microusd(price, self.chunks + 1, self.shots + shots, self.device_time_us + device_time_us)
+        time_us = self.device_time_us + device_time_us
+        cost = charge_microusd(price, self.chunks + 1, self.shots + shots, time_us, slot_us)
         if cost > self.admitted.price_ceiling_microusd:
             raise StepRefused(
                 "price_over_ceiling",

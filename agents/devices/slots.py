@@ -14,7 +14,12 @@ from schemas.events import ReservationGranted, ReservationRefused, ReservationRe
 SLACK = 5
 """A slot is a fifth longer than the run is reckoned to take, and …"""
 PAUSES_US = 30 * 60 * 1_000_000
-"""… this much longer for classical steps between the quantum ones; only device time that is used is paid."""
+"""… this much longer for classical steps between the quantum ones; a price by the slot's hour is for all of it."""
+
+
+def slot_length_us(run_us: int) -> int:
+    """How long a slot is for a run that is reckoned to take so long."""
+    return run_us + run_us // SLACK + PAUSES_US
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,7 @@ class Slots:
             self.hardware.ledger.release(slot.token_sha256, now_us)
 
     def _reserve(self, request: ReservationRequested, not_before_us: int, now_us: int) -> Reservation:
-        length_us = request.duration_us + request.duration_us // SLACK + PAUSES_US
+        length_us = slot_length_us(request.duration_us)
         start_us = self.hardware.ledger.first_free_start_us(length_us, not_before_us, now_us)
         end_us = start_us + length_us
         digest = self.token_digest(request.reservation_id)

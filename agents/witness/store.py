@@ -6,7 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from schemas.note import Note, NoteInvalid, notes_text, parse_note
-from streams.log.head import DISK, Disk, sync_directory
+from streams.disk import DISK, PRIVATE, Disk, put
 
 
 class StoreBroken(Exception):
@@ -46,17 +46,7 @@ class WitnessStore:
 
     def write(self, origin: str, note: Note) -> None:
         """Put a note in the place of the one before. When this returns, it outlasts a loss of power."""
-        path = self._path(origin)
-        fresh = path.with_suffix(".new")
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        try:
-            if self._disk.pwrite(descriptor, note.data, 0) != len(note.data):
-                raise OSError(f"{fresh} was written in part")
-            self._disk.sync(descriptor)
-        finally:
-            os.close(descriptor)
-        fresh.replace(path)
-        sync_directory(self._directory)
+        put(self._path(origin), note.data, PRIVATE, self._disk)
 
     def all(self) -> bytes:
         """All last notes in one file, as an auditor asks for them."""

@@ -38,14 +38,28 @@ Post = Callable[[str, bytes], Awaitable[Answer | None]]
 """Sends a request to an address; None if nobody answered."""
 
 
-async def post(url: str, data: bytes) -> Answer | None:
-    """Send a request over HTTP."""
-    try:
-        timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
-        async with aiohttp.ClientSession(timeout=timeout) as session, session.post(url, data=data) as answer:
-            return Answer(answer.status, await answer.content.read(ANSWER_BYTES_MAX))
-    except (aiohttp.ClientError, TimeoutError, OSError):
-        return None
+class Courier:
+    """Brings requests to witnesses over HTTP. Its connections stay open from round to round."""
+
+    def __init__(self) -> None:
+        """A session is opened with the first request."""
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __call__(self, url: str, data: bytes) -> Answer | None:
+        """Send a request."""
+        if self._session is None:
+            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT_S))
+        try:
+            async with self._session.post(url, data=data) as answer:
+                return Answer(answer.status, await answer.content.read(ANSWER_BYTES_MAX))
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            return None
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
 
 
 @dataclass
@@ -64,15 +78,16 @@ class Submission(Party):
     topics: ClassVar[tuple[str, ...]] = ("governance", "checkpoints")
 
     def __init__(
-        self, membership: Membership, log: Log, clock: Clock, witnesses: Sequence[Witness], send: Post = post
+        self, membership: Membership, log: Log, clock: Clock, witnesses: Sequence[Witness], send: Post | None = None
     ) -> None:
-        """Witnesses without a URL cannot be asked and are passed over."""
+        """Witnesses without a URL cannot be asked and are passed over. Without `send` they are asked over HTTP."""
         super().__init__(membership, log, clock)
         self._root = membership.root_public_key
         self._partition = partition_of(self.site.encode(), log.partitions)
         self._trees = Trees(log, self._partition, {self.site: self._root}, topics=())
         self._asked = [Asking(witness) for witness in witnesses if witness.url]
-        self._send = send
+        self._courier = Courier()
+        self._send = send or self._courier
         self._latest: tuple[CheckpointSealed, Heard, bytes] | None = None
 
     def hear(self, heard: Heard) -> None:
@@ -114,6 +129,10 @@ class Submission(Party):
         if said:
             await self.say(*said)
         return bool(said)
+
+    async def close(self) -> None:
+        """Close the connections to witnesses."""
+        await self._courier.close()
 
     def next_due_us(self) -> int | None:
         """When a witness that did not answer is asked again."""

@@ -47,7 +47,9 @@ def measure() -> list[dict[str, Any]]:
     """The figures `audit.verify` (batches of 100), `_10`, `_1` and `_demo`, in events a second."""
     with tempfile.TemporaryDirectory(prefix="qpubus-bench-") as name:
         logs = {f"audit.verify_{size}" if size < 100 else "audit.verify": size for size in EVENTS}
-        counts = {figure: asyncio.run(_write(Path(name) / figure, size)) for figure, size in logs.items()}
+        counts = {
+            figure: asyncio.run(write_log(Path(name) / figure, size, EVENTS[size])) for figure, size in logs.items()
+        }
         counts["audit.verify_demo"] = _demo(Path(name) / "audit.verify_demo")
         ours: dict[str, list[float]] = {figure: [] for figure in counts}
         reference = []
@@ -98,8 +100,8 @@ def _reference() -> float:
     return REFERENCE_CHECKS / (time.perf_counter() - began)
 
 
-async def _write(directory: Path, size: int) -> int:
-    """Write a log with batches of `size`; how many events it has."""
+async def write_log(directory: Path, size: int, events: int) -> int:
+    """Write a log with about so many events in batches of `size`; how many events it has."""
     create(directory)
     log = EmbeddedLog(directory, lambda: EPOCH_US)
     try:
@@ -113,7 +115,7 @@ async def _write(directory: Path, size: int) -> int:
         founded = (await log.ends(0))["governance"]
         member = Membership("sealer:main", SITE, keys["sealer:main"], raw_public_key(keys[ROOT_SOURCE]))
         sealer = Sealer(member, log, VirtualClock(EPOCH_US))
-        for batches in _batches(size, founded):
+        for batches in _batches(size, founded, events):
             await log.append([record for source, batch in batches for record in seal_all(batch, keys[source])])
             await sealer.step()
         await sealer.finish()
@@ -122,13 +124,13 @@ async def _write(directory: Path, size: int) -> int:
         await log.close()
 
 
-def _batches(size: int, founded: int) -> Iterator[list[tuple[str, list[Written]]]]:
+def _batches(size: int, founded: int, events: int) -> Iterator[list[tuple[str, list[Written]]]]:
     """For each append: two batches of a device, then one of a stage that had read them."""
     schemas = {schema.event_type: schema for schema in own_schemas()}
     device, stage = (Scribe(source, SITE, schemas) for source in (_DEVICE, _STAGE))
     decision = 0
     because: tuple[Cause, ...] = ()
-    for number in range(EVENTS[size] // (3 * size)):
+    for number in range(events // (3 * size)):
         told = [
             [device.write(_chunk(number, half * size + chunk, because)) for chunk in range(size)] for half in range(2)
         ]

@@ -199,9 +199,7 @@ async def _appended(
     async def author(number: int) -> None:
         scribe, key = _scribe(number), Ed25519PrivateKey.generate()
         for at in range(number, len(drafts), authors):
-            encoded = bodies[at] if bodies else [None] * BATCH
-            written = [scribe.write(draft, body) for draft, body in zip(drafts[at], encoded, strict=True)]
-            await log.append(seal_all(written, key))
+            await log.append(seal_all(scribe.write_all(drafts[at], bodies[at] if bodies else None), key))
 
     with _collected():
         started = time.perf_counter()

@@ -1,32 +1,36 @@
 """Doubting the log: `audit verify`, `audit explain`, `audit redecide`."""
 
 import asyncio
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from agents.vault import Vault
 from qpubus import explain_page, show
 from qpubus.bars import Counted, counted
 from qpubus.commands.bundle import bundle
 from qpubus.commands.exports import export, report
-from qpubus.commands.options import DEFAULT_DATA, Data, JobId, Json, Root, Roots, roots_text, trusted_root
+from qpubus.commands.options import DEFAULT_DATA, Data, JobId, Json, Kafka, Root, Roots, roots_text, trusted_root
 from qpubus.commands.publication import WitnessFiles, asked_for, logs, tiles
 from qpubus.commands.reproduce import reproduce
-from qpubus.problem import EXIT_REFUSED
+from qpubus.ledger import Cluster, open_copy
+from qpubus.place import Place
+from qpubus.problem import EXIT_REFUSED, Problem
 from qpubus.reading import unknown_job
 from replay.audit import roots_of, verify
 from replay.explain import Chain, Explanation, Line, chain_of, explanation_of
 from replay.proofs import Proof
 from replay.redecide import Redecision
 from replay.redecide import redecide as decide_again
+from replay.remembered import memory_of
 from replay.verdict import Audit, Finding, Verdict
 from schemas.events import ShotsMeasured
 from schemas.keys import key_id
 from schemas.manifest import plain
 from schemas.words import wire_name
-from streams.log.reading import open_copy
 
 app = typer.Typer(name="audit", help="Doubt the log.", no_args_is_help=True, rich_markup_mode=None)
 app.command()(bundle)
@@ -42,7 +46,33 @@ _CHUNK = wire_name(ShotsMeasured)
 
 @app.command(name="verify")
 def verify_log(
-    *, data: Data = DEFAULT_DATA, root: Root = None, witness: WitnessFiles = None, json: Json = False
+    *,
+    data: Data = DEFAULT_DATA,
+    kafka: Kafka = None,
+    root: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--root",
+            metavar="HEX|FILE",
+            help="The site's root public key or root.pub, from whom you trust; once for each site of a shared log.",
+        ),
+    ] = None,
+    witness: WitnessFiles = None,
+    jobs: Annotated[
+        int, typer.Option("--jobs", min=1, help="Share the work of a long log among so many processes.")
+    ] = 1,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Go on behind the first difference of a topic, and list every one.")
+    ] = False,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Judge what came after the last sound audit that this account remembers; of what it covered, hash "
+            "every byte again and no more.",
+        ),
+    ] = False,
+    json: Json = False,
 ) -> None:
     """Recompute every digest, seal, key, role, cause, sequence and checkpoint from the stored bytes.
 
@@ -51,12 +81,27 @@ def verify_log(
     enough witnesses of the policy have cosigned.
     """
     asked = asked_for(witness) if witness else None
+    named = [key for each in root or () if (key := trusted_root(each))]
+    is_copied = kafka is not None or Cluster.of(data) is not None
+    if resume and is_copied:
+        raise Problem("--resume goes on in a data directory, and this log is on Kafka", "Audit all of it.")
     with counted("records", quiet=json) as progress:
-        audit = asyncio.run(verify(data, progress=progress, asked=asked, root=trusted_root(root)))
+        audit = asyncio.run(
+            verify(
+                data,
+                progress=progress,
+                asked=asked,
+                root=named if len(named) > 1 else next(iter(named), None),
+                opened=partial(open_copy, access=kafka, all_sites=len(named) > 1),
+                jobs=jobs,
+                everything=everything,
+                memory=None if is_copied else memory_of(data, resumes=resume),
+            )
+        )
     if json:
         show.json(_audit_document(audit))
     else:
-        _show_audit(audit, data)
+        _show_audit(audit, kafka or data, len(audit.findings) if everything else _FINDINGS_SHOWN)
     raise typer.Exit(int(audit.verdict))
 
 
@@ -79,7 +124,7 @@ def _finding_document(finding: Finding) -> dict[str, Any]:
     return {name: value for name, value in finding._asdict().items() if name != "rank"}
 
 
-def _show_audit(audit: Audit, data: Path) -> None:
+def _show_audit(audit: Audit, data: Path, shown: int) -> None:
     show.facts(
         [
             ("verdict", audit.verdict.word),
@@ -88,7 +133,7 @@ def _show_audit(audit: Audit, data: Path) -> None:
             ("events", f"{audit.events:,}"),
             ("signatures", f"{audit.signatures:,}"),
             ("jobs", f"{audit.jobs:,}"),
-            ("refused", f"{audit.refused:,} records, rejected on the log for the same reason" if audit.refused else ""),
+            ("refused", _refused_text(audit)),
             ("checkpoints", f"{audit.rounds:,} rounds" if audit.rounds else ""),
         ]
     )
@@ -96,14 +141,20 @@ def _show_audit(audit: Audit, data: Path) -> None:
         show.say(f"note: {show.printable(note)}")
     for place in audit.uncovered:
         show.say(f"not covered by enough witnesses: {show.printable(place)}")
-    for finding in audit.findings[:_FINDINGS_SHOWN]:
+    for finding in audit.findings[:shown]:
         show.say(f"found: {show.printable(str(finding))}")
-    if len(audit.findings) > _FINDINGS_SHOWN:
-        show.say(f"and {len(audit.findings) - _FINDINGS_SHOWN} more places; all of them with --json")
+    if len(audit.findings) > shown:
+        show.say(f"and {len(audit.findings) - shown} more places; all of them with --all")
     if audit.verdict in {Verdict.TAMPERED, Verdict.INCOMPLETE}:
         show.say(
             "Keep a copy as it is, and compare it with another copy of the log. The first place found comes first."
         )
+
+
+def _refused_text(audit: Audit) -> str:
+    if not audit.refused:
+        return ""
+    return f"{audit.refused:,} records" + ("" if audit.findings else ", rejected on the log for the same reason")
 
 
 @app.command()
@@ -129,7 +180,7 @@ def explain(
         judged = {"holds": explained.holds, "signatures": explained.signatures, "roots": _key_ids(roots)}
         show.json(plain(explained) | judged)
     else:
-        _show_explanation(explained)
+        _show_explanation(explained, Vault(Place(data).vault))
         show.say(f"checked by {roots_text(roots)}")
     if not explained.holds:
         raise typer.Exit(int(Verdict.TAMPERED))
@@ -145,21 +196,21 @@ def _key_ids(roots: Roots) -> dict[str, str]:
     return {site: key_id(root) for site, root in roots.items()}
 
 
-def _show_explanation(explained: Explanation) -> None:
+def _show_explanation(explained: Explanation, vault: Vault) -> None:
     for is_chunks, lines in groupby(explained.lines, key=lambda line: line.event_type == _CHUNK):
         if is_chunks:
             _show_chunks(list(lines))
         else:
             for line in lines:
-                _show_line(line)
+                _show_line(line, vault)
     for place in explained.passed_over:
         show.say(f"passed over by the stage in charge: {show.printable(place)}")
     holds = "all hold" if explained.holds else "NOT ALL HOLD"
     show.say(f"\n{len(explained.lines)} events, {explained.signatures} signatures checked: {holds}")
 
 
-def _show_line(line: Line) -> None:
-    show.say(f"{show.utc(line.time_us)}  {show.printable(line.sentence)}")
+def _show_line(line: Line, vault: Vault) -> None:
+    show.say(f"{show.utc(line.time_us)}  {show.printable(vault.told(line.sentence))}")
     for name, text in line.details:
         show.say(f"    {show.printable(name)}: {show.printable(text)}")
     place = f"{line.topic} partition {line.partition} offset {line.offset}"

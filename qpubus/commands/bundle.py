@@ -11,19 +11,27 @@ from agents.artifacts import ArtifactStore
 from qpubus import show
 from qpubus.commands.options import DEFAULT_DATA, Data, JobId, Json, Root, trusted_root
 from qpubus.keyfile import read_key
+from qpubus.ledger import open_copy
 from qpubus.place import Place
 from qpubus.problem import Problem
 from qpubus.reading import unknown_job
 from replay import standalone
 from replay.audit import roots_of
-from replay.bundle import JobUnknown
 from replay.bundle import bundle as bundle_of
-from streams.log.reading import open_copy
+from replay.gathering import JobUnknown
+from streams.disk import put
 
 _AUDITOR = "auditor"
 
 Output = Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="The file; it must not be there yet.")]
-Redact = Annotated[bool, typer.Option("--redact", help="Leave out programs, inputs and results; name their digests.")]
+Redact = Annotated[
+    bool,
+    typer.Option(
+        "--redact",
+        help="Leave out stored documents (programs, inputs, results); name their digests. What the events say stays, "
+        "as their seals are over it: counts, reported numbers, a circuit in the manifest.",
+    ),
+]
 AuditorKey = Annotated[
     Path | None,
     typer.Option("--key", metavar="FILE", help="An auditor's private key (PEM); DIR/keys/auditor.pem if none."),
@@ -46,20 +54,17 @@ def bundle(
     """
     if output.exists():
         raise Problem(f"{output} is there already", "Name a file that is not there yet.")
+    if not output.parent.is_dir():
+        raise Problem(f"{output.parent} is no directory", "Make it first, or name a file elsewhere.")
     place = Place(data)
-    auditor = read_key(key or place.key(_AUDITOR))
+    auditor = auditor_key(key, data)
     # An artefact store makes its directory; here nothing is made.
     artifacts = ArtifactStore(place.artifacts) if place.artifacts.is_dir() and not redact else None
     try:
         content, root_public_key = asyncio.run(_bundle(job_id, data, auditor, artifacts, trusted_root(root)))
     except JobUnknown:
         raise unknown_job(job_id, data) from None
-    aside = output.with_name(f"{output.name}.part")
-    try:
-        aside.write_bytes(content)
-        aside.replace(output)
-    finally:
-        aside.unlink(missing_ok=True)
+    put(output, content)
     report = standalone.verify(content, root_public_key)
     if json:
         show.json({"file": str(output), "bytes": len(content)} | report.document())
@@ -76,6 +81,11 @@ def bundle(
             show.say(f"found: {finding}")
         show.say(f"\nAnybody can check it: qpubus-verify {output} --root root.pub")
     raise typer.Exit(report.verdict)
+
+
+def auditor_key(file: Path | None, data: Path) -> Ed25519PrivateKey:
+    """The auditor's private key, from a file or from the data directory."""
+    return read_key(file or Place(data).key(_AUDITOR))
 
 
 async def _bundle(

@@ -10,22 +10,28 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import Annotated, Any, BinaryIO
 
 import orjson
 import typer
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from qpubus import show
-from qpubus.commands.options import DEFAULT_DATA, Data, Json
+from qpubus.commands.bundle import AuditorKey, auditor_key
+from qpubus.commands.options import DEFAULT_DATA, Data, Json, Root, Roots, trusted_root
+from qpubus.ledger import open_copy
 from qpubus.problem import Problem
 from qpubus.reading import unknown_job
 from replay.audit import roots_of
+from replay.bundle import provenance
 from replay.explain import chain_of
+from replay.gathering import JobUnknown
 from replay.judged import judged
 from replay.ocsf import ocsf_events
 from replay.prov import prov_document
 from replay.report import COLUMNS, Row, report_rows
-from streams.log.reading import EmbeddedReader, open_copy
+from streams.disk import putting
+from streams.log.reading import EmbeddedReader
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -33,10 +39,11 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 class ExportFormat(StrEnum):
-    """Who is to read it: a SIEM, or a provenance tool."""
+    """Who is to read it: a SIEM, a provenance tool, or a verifier of supply chains."""
 
     OCSF = "ocsf"
     PROV = "prov"
+    INTOTO = "intoto"
 
 
 Output = Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write to a new file instead.")]
@@ -46,37 +53,61 @@ To = Annotated[str, typer.Option("--to", metavar="T", help="Up to here, this tim
 
 def export(
     *,
-    format_: Annotated[ExportFormat, typer.Option("--format", help="ocsf: the log, a line an event. prov: a job.")],
-    job: Annotated[str, typer.Option("--job", metavar="ID", help="The job, for prov.")] = "",
+    format_: Annotated[
+        ExportFormat, typer.Option("--format", help="ocsf: the log, a line an event. prov, intoto: a job.")
+    ],
+    job: Annotated[str, typer.Option("--job", metavar="ID", help="The job, for prov and intoto.")] = "",
     output: Output = None,
+    key: AuditorKey = None,
     data: Data = DEFAULT_DATA,
+    root: Root = None,
 ) -> None:
-    """Write the log as OCSF 1.9 for a SIEM, or a job as W3C PROV (PROV-JSON)."""
-    if (format_ is ExportFormat.PROV) != bool(job):
-        raise typer.BadParameter("prov is of one job, and ocsf of the whole log", param_hint="--job")
+    """Write the log as OCSF 1.9 for a SIEM, or a job as W3C PROV (PROV-JSON) or as in-toto statement (SLSA, DSSE).
+
+    The in-toto statement is signed with the auditor's key.
+    """
+    if (format_ is ExportFormat.OCSF) == bool(job):
+        raise typer.BadParameter("prov and intoto are of one job, and ocsf of the whole log", param_hint="--job")
+    auditor = auditor_key(key, data) if format_ is ExportFormat.INTOTO else None
     with open_copy(data) as log, _out(output) as out:
+        roots = asyncio.run(roots_of(log, trusted_root(root)))
         if format_ is ExportFormat.OCSF:
-            roots = asyncio.run(roots_of(log))
             for event in ocsf_events(log.log_id, judged(log, roots), version("qpubus")):
                 out.write(orjson.dumps(event) + b"\n")
+        elif auditor is None:
+            out.write(_document(asyncio.run(_prov(log, roots, data, job))))
         else:
-            out.write(asyncio.run(_prov(log, data, job)))
+            out.write(_document(asyncio.run(_intoto(log, roots, data, (job, auditor)))))
 
 
-async def _prov(log: EmbeddedReader, data: Path, job_id: str) -> bytes:
-    chain = await chain_of(log, await roots_of(log), job_id)
+async def _prov(log: EmbeddedReader, roots: Roots, data: Path, job_id: str) -> Any:
+    chain = await chain_of(log, roots, job_id)
     if chain is None:
         raise unknown_job(job_id, data)
-    return orjson.dumps(prov_document(chain), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    return prov_document(chain)
 
 
-def report(*, from_: From, to: To, output: Output = None, data: Data = DEFAULT_DATA, json: Json = False) -> None:
+async def _intoto(log: EmbeddedReader, roots: Roots, data: Path, asked: tuple[str, Ed25519PrivateKey]) -> Any:
+    [home] = roots.items()
+    try:
+        return await provenance(log, home, *asked)
+    except JobUnknown:
+        raise unknown_job(asked[0], data) from None
+
+
+def _document(content: Any) -> bytes:
+    return orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+
+def report(
+    *, from_: From, to: To, output: Output = None, data: Data = DEFAULT_DATA, root: Root = None, json: Json = False
+) -> None:
     """List for a period, as CSV: runs without a human, grants, refusals, overruns, revoked keys, rejected events."""
     begin, end = (_time_us(text, name) for text, name in ((from_, "--from"), (to, "--to")))
     if begin >= end:
         raise typer.BadParameter("it must be later than --from", param_hint="--to")
     with open_copy(data) as log:
-        rows = report_rows(judged(log, asyncio.run(roots_of(log))), begin, end)
+        rows = report_rows(judged(log, asyncio.run(roots_of(log, trusted_root(root)))), begin, end)
     with _out(output) as out:
         out.write(orjson.dumps([each._asdict() for each in rows]) + b"\n" if json else _csv(rows))
 
@@ -113,10 +144,5 @@ def _out(path: Path | None) -> Iterator[BinaryIO]:
         return
     if path.exists():
         raise Problem(f"{path} is there already", "Name a file that is not there yet.")
-    aside = path.with_name(f"{path.name}.part")
-    try:
-        with aside.open("wb") as file:
-            yield file
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    with putting(path) as file:
+        yield file

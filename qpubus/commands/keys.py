@@ -17,19 +17,25 @@ from qpubus.governing import Entry, Register, govern, open_register
 from qpubus.keyfile import fetch_passphrase, is_encrypted, read_key, replace_key, write_key
 from qpubus.place import Place
 from qpubus.problem import Problem
+from qpubus.signing import ssh_key_in
 from qpubus.tables import table
+from qpubus.web.held import GATEWAY_HELD, held_key_file
 from schemas.events import KeyEnrolled
 from schemas.keys import KeyInvalid, check_public_key, key_id, raw_public_key
-from schemas.topics import Role
+from schemas.people import PersonKey
+from schemas.topics import PEOPLE, Role
 
 app = typer.Typer(name="keys", help="Say who may speak.", no_args_is_help=True, rich_markup_mode=None)
 
-_AWAY = frozenset({Role.AGENT, Role.APPROVER, Role.ADMIN})
+_AWAY = frozenset({Role.AGENT, Role.ADMIN}) | PEOPLE
 """Roles whose keys no part of the bus holds."""
 
 Governor = Annotated[
     Path | None,
     typer.Option("--key", metavar="FILE", help="The root's or an admin's private key; DIR/keys/root.pem if none."),
+]
+RelyingParty = Annotated[
+    str, typer.Option("--relying-party", metavar="DOMAIN", help="The passkey's RP id: the domain that it is used on.")
 ]
 KeyName = Annotated[str, typer.Argument(metavar="KEY", help="The key's id, or its first digits.")]
 New = Annotated[
@@ -62,13 +68,14 @@ def list_keys(*, data: Data = DEFAULT_DATA, json: Json = False) -> None:
             each.enrolled.key_id,
             each.enrolled.source,
             each.enrolled.role,
+            each.enrolled.proof_type if each.enrolled.role in PEOPLE else "",
             each.enrolled.assurance,
             show.utc(each.enrolled_us),
             f"revoked {show.utc(each.revoked_us)}: {each.revoked.reason}" if each.revoked else "counts",
         )
         for each in register.entries.values()
     ]
-    table(("key", "of", "role", "assurance", "enrolled", "state"), rows)
+    table(("key", "of", "role", "signs by", "assurance", "enrolled", "state"), rows)
 
 
 def _document(entry: Entry) -> dict[str, Any]:
@@ -87,18 +94,72 @@ def enrol(
     public: Public = "",
     new: New = None,
     encrypt: Encrypt = False,
+    ssh: Annotated[
+        Path | None, typer.Option("--ssh", metavar="FILE.pub", help="A person's OpenSSH public key, hardware included.")
+    ] = None,
+    passkey: Annotated[
+        Path | None,
+        typer.Option("--passkey", metavar="FILE", help="A passkey, as a browser registered it."),
+    ] = None,
+    relying_party: RelyingParty = "",
+    origin: Annotated[str, typer.Option("--origin", metavar="URL", help="Where the passkey is used: https://…")] = "",
     device: Annotated[list[str] | None, typer.Option("--device", metavar="ID", help="For role device: which.")] = None,
+    duty: Annotated[
+        list[str] | None,
+        typer.Option("--duty", metavar="NAME", help="What a person answers for, or a project that an agent works for."),
+    ] = None,
+    held: Annotated[
+        bool, typer.Option("--held", help="Make a key that the gateway holds and uses for an agent that can hold none.")
+    ] = False,
+    reads_site: Annotated[
+        bool, typer.Option("--reads-site", help="For role agent: it may read the jobs of others at its site.")
+    ] = False,
     key: Governor = None,
     data: Data = DEFAULT_DATA,
     json: Json = False,
 ) -> None:
-    """Let a key speak for somebody from here on: one that is theirs (--public), or a new one (--new)."""
+    """Let a key speak for somebody from here on: theirs, a new one (--new), or one that we hold (--held).
+
+    A person's own key is a plain one (--public), an SSH key (--ssh) or a passkey (--passkey).
+    """
     governor = read_key(key or Place(data).key("root"))
     register = asyncio.run(open_register(data))
-    public_key = _new_public_key(public, new, encrypt=encrypt)
-    enrolled = _enrolment(public_key, source, role.value, tuple(device or ()), is_virtual=register.is_virtual)
+    if (held or reads_site) and role != Role.AGENT:
+        raise Problem("--held and --reads-site are for agents", "Leave them out.")
+    if held:
+        new = held_key_file(Place(data).keys, source)
+    if ssh or passkey:
+        if role not in PEOPLE or public or new:
+            raise Problem("SSH keys and passkeys are for people, and stand for themselves", "Name one key of one kind.")
+        named, credential = (
+            (ssh_key_in(ssh), "") if ssh else _passkey(passkey, register.site, source, relying_party, origin)
+        )
+        enrolled = _personal(named, credential, source, role.value, is_virtual=register.is_virtual)
+    else:
+        public_key = _new_public_key(public, new, encrypt=encrypt)
+        enrolled = _enrolment(public_key, source, role.value, tuple(device or ()), is_virtual=register.is_virtual)
+    enrolled = enrolled.model_copy(update={"duties": tuple(duty or ()), "reads": "site" if reads_site else "own"})
+    if held:
+        enrolled = enrolled.model_copy(update={"assurance": GATEWAY_HELD})
     asyncio.run(govern(data, register, governor, [(enrolled, ())], subject=enrolled.key_id))
     _tell({"enrolled": enrolled.key_id, "source": source, "role": role.value}, json=json)
+
+
+@app.command()
+def passkey(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="Whose passkey it will be: approver:ada.")],
+    *,
+    relying_party: RelyingParty,
+    data: Data = DEFAULT_DATA,
+) -> None:
+    """Print what a browser is given to make a passkey (`navigator.credentials.create`).
+
+    Save `toJSON()` of what it makes to a file, and enrol it: qpubus keys enrol SOURCE approver --passkey FILE.
+    """
+    from qpubus.passkeys import creation_options  # noqa: PLC0415 (its library takes a quarter of a second)
+
+    register = asyncio.run(open_register(data))
+    show.json({"publicKey": creation_options(register.site, source, relying_party)})
 
 
 @app.command()
@@ -137,6 +198,9 @@ def rotate(
     file = None if new or public else _file_of(Place(data).keys, old.key_id)
     public_key = _next_key(file, encrypt=encrypt) if file else _new_public_key(public, new, encrypt=encrypt)
     enrolled = _enrolment(public_key, old.source, old.role, old.devices, is_virtual=register.is_virtual)
+    enrolled = enrolled.model_copy(update={"duties": old.duties, "reads": old.reads})
+    if old.assurance == GATEWAY_HELD:
+        enrolled = enrolled.model_copy(update={"assurance": GATEWAY_HELD})
     events = [*register.revocation(entry, why), (enrolled, ())]
     asyncio.run(govern(data, register, governor, events, subject=old.key_id))
     if file:
@@ -209,6 +273,33 @@ def _enrolment(public_key: bytes, source: str, role: str, devices: tuple[str, ..
         role=role,
         devices=devices,
         assurance="demo" if is_virtual else "file",
+    )
+
+
+def _passkey(file: Path | None, site: str, source: str, relying_party: str, origin: str) -> tuple[PersonKey, str]:
+    from qpubus.passkeys import read_registration  # noqa: PLC0415 (its library takes a quarter of a second)
+
+    if file is None or not (relying_party and origin):
+        raise Problem(
+            "a passkey is used at one place", "Name it: --relying-party lab.example --origin https://lab.example"
+        )
+    return read_registration(file, site, source, relying_party, origin)
+
+
+def _personal(named: PersonKey, credential: str, source: str, role: str, *, is_virtual: bool) -> KeyEnrolled:
+    """A person's SSH key or passkey. An SSH key in hardware says so by its kind; nobody attests a passkey's."""
+    is_hardware = named.proof_type == "sshsig" and bool(named.relying_party)
+    return KeyEnrolled(
+        key_id=key_id(named.public_key),
+        public_key=named.public_key,
+        source=source,
+        role=role,
+        assurance="demo" if is_virtual else "hardware" if is_hardware else "file",
+        proof_type=named.proof_type,
+        algorithm=named.algorithm,
+        relying_party=named.relying_party,
+        origin=named.origin,
+        credential_id=credential,
     )
 
 

@@ -1,5 +1,6 @@
-"""A log on its way from one engine, or machine, to another: `log export`, `log import`."""
+"""A log on its way from one engine, machine or release to another: `log export`, `log import`, `log upgrade`."""
 
+import asyncio
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,13 +11,19 @@ import typer
 from qpubus import show
 from qpubus.bars import Counted, counted
 from qpubus.commands.options import DEFAULT_DATA, Data, Json, Root, trusted_root
+from qpubus.governing import govern, lacking_schemas, open_register
+from qpubus.kafka.moving import bring
+from qpubus.kafka.settings import OPERATOR
+from qpubus.keyfile import read_key
+from qpubus.ledger import Cluster, open_copy
 from qpubus.place import Place
 from qpubus.problem import Problem
-from schemas.admission import Stored
+from schemas.admission import Admission, Admitted, Stored
+from streams.disk import put, putting
 from streams.log.head import RootMemory
 from streams.log.lines import Export, export_lines
-from streams.log.making import new_log
-from streams.log.reading import EmbeddedReader, open_copy
+from streams.log.making import locked, new_log
+from streams.log.reading import EmbeddedReader
 
 app = typer.Typer(name="log", help="Carry a log elsewhere.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -26,9 +33,14 @@ ExportFile = Annotated[Path, typer.Argument(metavar="FILE", help="The file of li
 ImportFile = Annotated[Path, typer.Argument(metavar="FILE", help="A file that `log export` wrote.")]
 
 
+Config = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE", help="TOML; its table [kafka] says how Kafka is reached.")
+]
+
+
 @app.callback()
 def log() -> None:
-    """Carry a log elsewhere: one line of canonical JSON a record, nothing lost, append times included."""
+    """Carry a log elsewhere, one line of canonical JSON a record, nothing lost; or on to this release."""
 
 
 @app.command(name="export")
@@ -39,16 +51,8 @@ def export_log(file: ExportFile, *, data: Data = DEFAULT_DATA, json: Json = Fals
     """
     if file.exists():
         raise Problem(f"{file} is there already", "Name a file that is not there yet.")
-    aside = file.with_name(f"{file.name}.part")
-    with open_copy(data) as log, counted("records", quiet=json) as progress:
-        try:
-            with aside.open("wb") as out:
-                records, size = _write(out, export_lines(log.settings, _records(log, progress)))
-                out.flush()
-                os.fsync(out.fileno())
-            aside.replace(file)
-        finally:
-            aside.unlink(missing_ok=True)
+    with open_copy(data) as log, counted("records", quiet=json) as progress, putting(file) as out:
+        records, size = _write(out, export_lines(log.settings, _records(log, progress)))
     if json:
         show.json({"file": str(file), "log": log.log_id, "records": records, "bytes": size})
     else:
@@ -73,11 +77,18 @@ def _records(log: EmbeddedReader, progress: Counted | None) -> Iterator[Stored]:
 
 
 @app.command(name="import")
-def import_log(file: ImportFile, *, root: Root = None, data: Data = DEFAULT_DATA, json: Json = False) -> None:
+def import_log(
+    file: ImportFile, *, root: Root = None, config: Config = None, data: Data = DEFAULT_DATA, json: Json = False
+) -> None:
     """Make a log in a directory that has none out of an export: all of its records, append times included, or none.
 
     The trust anchor does not travel with what it is to prove: name it with --root, or put root.pub there yourself.
+    With --config the records go to Kafka instead, into empty topics, by a user that exists for that time only; the site
+    of the data directory then has its log there. Append times are Kafka's own then: they were never proven.
     """
+    if config is not None:
+        _import_to_kafka(file, data, Cluster.configured(config), json=json)
+        return
     root_public_key = trusted_root(root)
     with file.open("rb") as lines, counted("records", quiet=json) as progress:
         export = Export(lines)
@@ -89,7 +100,7 @@ def import_log(file: ImportFile, *, root: Root = None, data: Data = DEFAULT_DATA
                 new.take(stored)
                 told()
     if root_public_key:
-        Place(data).root_public_key.write_text(root_public_key.hex() + "\n")
+        put(Place(data).root_public_key, root_public_key.hex().encode() + b"\n")
         RootMemory(data).write(root_public_key)
     if json:
         show.json({"data": str(data), "log": export.settings.log_id, "records": records})
@@ -97,6 +108,63 @@ def import_log(file: ImportFile, *, root: Root = None, data: Data = DEFAULT_DATA
     show.facts([("log", str(data)), ("records", f"{records:,}"), ("from", str(file))])
     if not root_public_key:
         show.say(f"\nPut the site's root.pub into {data}; then: qpubus audit verify --data {data}")
+
+
+@app.command()
+def upgrade(
+    *,
+    key: Annotated[
+        Path | None,
+        typer.Option("--key", metavar="FILE", help="The root's or an admin's private key; DIR/keys/root.pem if none."),
+    ] = None,
+    data: Data = DEFAULT_DATA,
+    json: Json = False,
+) -> None:
+    """Let this release write on a log that another began: publish the schemas of events that the log lacks.
+
+    What is on the log stays as it is, and is read by the schemas that it was written by.
+    """
+    governor = read_key(key or Place(data).key("root"))
+    register = asyncio.run(open_register(data))
+    lacking = lacking_schemas(register.admission)
+    if lacking:
+        asyncio.run(govern(data, register, governor, [(each, ()) for each in lacking]))
+    names = [each.event_type for each in lacking]
+    if json:
+        show.json({"published": names})
+    else:
+        show.say(f"Published the schemas of {len(names)} kinds of events." if names else "The log lacks no schema.")
+
+
+def _import_to_kafka(file: Path, data: Path, cluster: Cluster, *, json: bool) -> None:
+    place = Place(data)
+    root_public_key = place.read_root_public_key()
+    lock = locked(data)
+    try:
+        if place.cluster.exists():
+            raise Problem(f"the site in {data} has its log on Kafka already", f"{place.cluster} says where.")
+        site = _site_in(file, root_public_key)
+        with file.open("rb") as lines, counted("records", quiet=json) as progress:
+            records = asyncio.run(bring(Export(lines), cluster.principal(OPERATOR), _telling(progress, None)))
+        put(place.cluster, cluster.text(site).encode())
+    finally:
+        os.close(lock)
+    if json:
+        show.json({"data": str(data), "records": records})
+    else:
+        show.facts([("log", cluster.principal(OPERATOR).bootstrap), ("records", f"{records:,}"), ("from", str(file))])
+
+
+def _site_in(file: Path, root_public_key: bytes) -> str:
+    """The site of an export whose first record this root key has signed."""
+    with file.open("rb") as lines:
+        for stored in Export(lines).records():
+            site = stored.record.key
+            if not isinstance(site, str) or stored.topic != "governance":
+                continue
+            if isinstance(next(Admission(root_public_key, site).admit([stored])), Admitted):
+                return site
+    raise Problem(f"{file} has no site that was founded under the root key of this data directory", "Name its own.")
 
 
 def _telling(progress: Counted | None, total: int | None) -> Callable[[], None]:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -9,9 +10,19 @@ import typer
 
 from qpubus.problem import Problem
 from schemas.keys import KeyInvalid, check_public_key, key_id
+from streams.disk import read_small
 
 _IS_HEX_KEY = re.compile(r"[0-9a-fA-F]{64}")
+_KEY_FILE_BYTES_MAX = 1 << 10
 DEFAULT_DATA = Path("qpubus-data")
+
+
+class EngineName(StrEnum):
+    """Where a site's log is."""
+
+    EMBEDDED = "embedded"
+    KAFKA = "kafka"
+
 
 Data = Annotated[
     Path, typer.Option("--data", metavar="DIR", envvar="QPUBUS_DATA", help="The data directory.", show_default=True)
@@ -29,13 +40,34 @@ Key = Annotated[
     typer.Option("--key", metavar="FILE", help="Your private key (PEM, mode 0600). It is read here and sent nowhere."),
 ]
 
+SignKey = Annotated[
+    Path,
+    typer.Option(
+        "--key",
+        metavar="FILE",
+        help="What you sign with: your private key (PEM or OpenSSH), or the .pub of one that an agent or a security "
+        "key holds. It is sent nowhere.",
+    ),
+]
+
+Kafka = Annotated[
+    Path | None,
+    typer.Option(
+        "--kafka",
+        metavar="FILE",
+        help="A principal's access (NAME.properties): read the log there, with no data directory.",
+    ),
+]
+
 
 def trusted_root(root: str | None) -> bytes | None:
     """The root public key that was named, in hex or by a file that holds it; None if none was."""
     if root is None:
         return None
     try:
-        public_key = bytes.fromhex(root if _IS_HEX_KEY.fullmatch(root) else Path(root).read_text().strip())
+        public_key = bytes.fromhex(
+            root if _IS_HEX_KEY.fullmatch(root) else read_small(Path(root), 1 << 10).decode().strip()
+        )
         check_public_key(public_key)
     except (UnicodeDecodeError, ValueError, KeyInvalid):
         raise Problem(f"{root} does not hold a root public key in hex", "Name the site's root.pub.") from None

@@ -9,7 +9,8 @@ import typer
 
 from qpubus import show
 from qpubus.bars import Counted, counted
-from qpubus.commands.options import DEFAULT_DATA, Data, Json
+from qpubus.commands.options import DEFAULT_DATA, Data, Json, Root, trusted_root
+from qpubus.ledger import open_copy
 from qpubus.problem import Problem
 from replay.audit import roots_of
 from replay.publishing import Latest, latest_round, publish
@@ -18,11 +19,13 @@ from replay.witnessed import Asked, read_asked
 from schemas.checkpoints import origin_of
 from schemas.note import Kind, NoteInvalid, NoteKey
 from schemas.quorum import PolicyInvalid
+from streams.disk import read_small
 from streams.log.port import ReadableLog
-from streams.log.reading import open_copy
 
 S3 = "s3://"
 LOCK_DAYS = 3_650
+_WITNESS_BYTES_MAX = 64 << 20
+"""More than the checkpoints of a hundred thousand trees."""
 
 WitnessFiles = Annotated[
     list[Path] | None,
@@ -38,16 +41,16 @@ Where = Annotated[str, typer.Option("--out", metavar="DIR", help="A directory, o
 def asked_for(files: Sequence[Path]) -> Asked:
     """What the files of `--witness` ask for."""
     try:
-        return read_asked([path.read_bytes() for path in files])
+        return read_asked([read_small(path, _WITNESS_BYTES_MAX) for path in files])
     except (PolicyInvalid, NoteInvalid) as error:
         named = " and ".join(map(str, files))
         raise Problem(f"{named}: {error}", "See https://c2sp.org/tlog-policy for the form.") from None
 
 
-def logs(*, data: Data = DEFAULT_DATA) -> None:
+def logs(*, data: Data = DEFAULT_DATA, root: Root = None) -> None:
     """Show the keys of this log's trees, for whoever witnesses them: `qpubus witness --logs FILE`."""
     with open_copy(data) as log:
-        roots = asyncio.run(roots_of(log))
+        roots = asyncio.run(roots_of(log, trusted_root(root)))
         for latest in asyncio.run(_latest(log, roots)):
             for head in latest.sealed.heads:
                 origin = origin_of(latest.root_public_key, head.topic, latest.sealed.partition)
@@ -64,6 +67,7 @@ def tiles(
         int, typer.Option("--lock-days", metavar="N", min=1, help="On S3: nobody can change an object for so long.")
     ] = LOCK_DAYS,
     data: Data = DEFAULT_DATA,
+    root: Root = None,
     json: Json = False,
 ) -> None:
     """Publish the sealed trees as C2SP tlog-tiles, for any static web server. Goes on from what is there.
@@ -73,7 +77,7 @@ def tiles(
     try:
         shelf, apart = _shelf(out, lock_days), _shelf(segments, lock_days) if segments else None
         with counted("records", quiet=json) as progress, open_copy(data) as log:
-            roots = asyncio.run(roots_of(log))
+            roots = asyncio.run(roots_of(log, trusted_root(root)))
             published = asyncio.run(_publish(log, roots, (shelf, apart), progress))
     except ShelfProblem as error:
         raise Problem(str(error)) from None

@@ -8,12 +8,12 @@ import typer
 from qpubus import show
 from qpubus.bars import Counted, counted
 from qpubus.commands.options import DEFAULT_DATA, Data, Json, Root, Roots, roots_text, trusted_root
+from qpubus.ledger import open_copy
 from qpubus.problem import EXIT_REFUSED, Problem
 from qpubus.tables import table
 from replay.audit import roots_of
 from replay.rebuild import NotSound, Rebuilt
 from replay.rebuild import rebuild as make_anew
-from streams.log.reading import open_copy
 
 app = typer.Typer(name="replay", help="Rebuild from the log.", no_args_is_help=True, rich_markup_mode=None)
 

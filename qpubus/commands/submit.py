@@ -12,6 +12,7 @@ from agents.client import RequestingAgent, sign_withdrawal
 from projections.job import Job
 from projections.jobs import JOBS
 from qpubus import show
+from qpubus.answering import kept_reason
 from qpubus.commands.jobs import show_job
 from qpubus.commands.options import DEFAULT_DATA, Data, JobId, Json
 from qpubus.documents import job_full, reason_of
@@ -24,6 +25,7 @@ from qpubus.problem import EXIT_REFUSED
 from qpubus.reading import open_desk
 from qpubus.requests import Declaration, Document, Trial, Withdrawal
 from qpubus.tables import table
+from schemas.keys import key_id, raw_public_key
 
 NO_REASON = "no longer wanted"
 
@@ -173,13 +175,15 @@ def _show_trial(trial: dict[str, Any]) -> None:
 def withdraw(
     job_id: JobId,
     *,
-    why: Annotated[str, typer.Option("--why", metavar="TEXT", help="The reason; it goes on the log.")] = NO_REASON,
+    why: Annotated[str, typer.Option("--why", metavar="TEXT", help="The reason; it goes into the vault.")] = NO_REASON,
     key: AgentKey = None,
     data: Data = DEFAULT_DATA,
     json: Json = False,
 ) -> None:
     """Take a job back, signed by its agent: if it waits it will not run, if it runs it stops after this chunk."""
-    proof = sign_withdrawal(job_id, why, read_key(key or Place(data).key("agent")))
+    signer = read_key(key or Place(data).key("agent"))
+    reason = why if why == NO_REASON else kept_reason(data, job_id, key_id(raw_public_key(signer)), why)
+    proof = sign_withdrawal(job_id, reason, signer)
     said = ask(data, "withdraw", Withdrawal(agent_proof=proof))
     if json:
         show.json(said)

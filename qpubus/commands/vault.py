@@ -29,7 +29,7 @@ Directory = Annotated[
 
 @app.callback()
 def vault() -> None:
-    """Keep what must be erasable: the full texts of decision traces. The log has their salted digests alone."""
+    """Keep what must be erasable: decision traces and reasons. The log has their salted digests alone."""
 
 
 @app.command(name="show")

@@ -16,6 +16,7 @@ from qpubus.events_text import job_of, summary
 from qpubus.reading import open_desk, unknown_job
 from qpubus.show import usd
 from qpubus.tables import table
+from schemas.events import DevicePrice
 from schemas.words import NAMESPACE, Event
 from streams.reader import Item
 from streams.stage import Heard
@@ -115,16 +116,22 @@ async def _devices(data: Path, json: bool) -> None:
                 f"{taken.readout_fidelity:.4f}" if taken else "",
                 show.utc(taken.taken_us) if taken else "",
                 f"{device.queue_jobs} ({show.duration(device.queue_wait_us)})",
-                _price_text(price.task_microusd, price.shot_microusd, price.hour_microusd) if price else "none",
+                _price_text(price) if price else "none",
             )
         )
     columns = ("device", "status", "kind", "qubits", "two-qubit fidelity", "readout", "calibrated", "queue", "price")
     table(columns, rows, right=("qubits",))
 
 
-def _price_text(task: int, shot: int, hour: int) -> str:
+def _price_text(price: DevicePrice) -> str:
 
-    terms = ((task, "a task"), (shot, "a shot"), (hour, "an hour"))
+    terms = (
+        (price.task_microusd, "a task"),
+        (price.shot_microusd, "a shot"),
+        (price.hour_microusd, "an hour"),
+        (price.second_microusd, "a second"),
+        (price.slot_hour_microusd, "an hour of slot"),
+    )
     return " + ".join(f"{usd(amount)} {unit}" for amount, unit in terms if amount) or "free"
 
 

@@ -41,7 +41,12 @@ class IntentAdmitted(Event):
     devices: tuple[Identifier, ...] = Field(description="devices on which policy lets it run")
     policy_digest: HexDigest = Field(description="digest of the PolicyPublished in force")
     rule: str = Field(description="the rule that let it pass, with its version")
-    approver: str = Field(default="", description="who granted it; empty where no human was needed")
+    approver: str = Field(default="", description="who granted it last; empty where no human was needed")
+    rules: tuple[str, ...] = Field(default=(), description="ids of the rules that decided")
+    messages: tuple[str, ...] = Field(default=(), description="what these rules say, in their order")
+    input_digest: str = Field(default="", description="SHA-256 of all that the rules were asked by")
+    approvers: tuple[Identifier, ...] = Field(default=(), description="all who granted it, where more than one had to")
+    mandate_id: str = Field(default="", description="the standing mandate that it was admitted under")
 
 
 class IntentRefused(Event):
@@ -53,10 +58,13 @@ class IntentRefused(Event):
     message: str
     policy_digest: str = ""
     rule: str = ""
+    rules: tuple[str, ...] = Field(default=(), description="ids of the rules that decided")
+    messages: tuple[str, ...] = Field(default=(), description="what these rules say, in their order")
+    input_digest: str = Field(default="", description="SHA-256 of all that the rules were asked by")
 
 
 class ApprovalStatement(Words):
-    """What a person puts their name to. Its RFC 8785 JSON is what the proof signs."""
+    """What a person puts their name to. The RFC 8785 JSON of all that is not at its default is what the proof signs."""
 
     site: Identifier
     job_id: Identifier
@@ -69,6 +77,10 @@ class ApprovalStatement(Words):
     policy_digest: HexDigest
     expires_us: TimeUs
     nonce: HexDigest = Field(description="made from the intent's digest and the decision number: never used twice")
+    snapshot_class: str = Field(default="", description="digest of devices, firmware and compilers that it may run on")
+    quorum: Count = Field(default=1, description="so many persons must grant it")
+    roles: tuple[Identifier, ...] = Field(default=(), description="duties that those who grant it must have among them")
+    rule: str = Field(default="", description="ids of the rules that ask, separated by blanks")
 
 
 class ApprovalRequested(Event):
@@ -78,14 +90,23 @@ class ApprovalRequested(Event):
     rule: str
     message: str
     statement: ApprovalStatement
+    rules: tuple[str, ...] = Field(default=(), description="ids of the rules that ask for a person")
+    messages: tuple[str, ...] = Field(default=(), description="what these rules say, in their order")
+    input_digest: str = Field(default="", description="SHA-256 of all that the rules were asked by")
+    devices: tuple[Identifier, ...] = Field(default=(), description="devices on which it may run once it is granted")
 
 
 class HumanProof(Words):
-    """A person's signature over an approval statement."""
+    """A person's signature over what was put to them; `schemas.people` checks it.
 
-    proof_type: Literal["ed25519"]
+    `signature` of an `sshsig` is the whole of it without its armour. A passkey's assertion has two parts more.
+    """
+
+    proof_type: Literal["ed25519", "sshsig", "webauthn"]
     key_id: str
     signature: bytes
+    client_data: bytes = Field(default=b"", description="clientDataJSON of a passkey's assertion")
+    authenticator_data: bytes = Field(default=b"", description="authenticatorData of a passkey's assertion")
 
 
 class ApprovalGranted(Event):
@@ -114,11 +135,64 @@ class ApprovalExpired(Event):
     intent_digest: HexDigest
 
 
+class ApprovalPresented(Event):
+    """A request was shown to a person who may answer it."""
+
+    job_id: Identifier
+    intent_digest: HexDigest
+    approver: Identifier
+
+
+class ApprovalCounted(Event):
+    """A person's yes counts, and more persons or duties are needed before the job may run."""
+
+    job_id: Identifier
+    intent_digest: HexDigest
+    approver: Identifier
+    duties: tuple[Identifier, ...] = Field(description="what this person answers for")
+    persons: Count = Field(description="how many have said yes so far")
+    quorum: Count
+    missing_duties: tuple[Identifier, ...] = ()
+    key_id: str = Field(default="", description="the key that signed it: a yes counts while its key does")
+
+
+class ApprovalInvalidated(Event):
+    """A request, or a grant that was not used yet, counts no longer: what it was bound to has changed."""
+
+    job_id: Identifier
+    intent_digest: HexDigest
+    reason: str
+    message: str
+
+
 class ApprovalRejected(Event):
     """A grant or a denial did not count, and changed nothing. `reason` is a stable code."""
 
     job_id: Identifier
     intent_digest: HexDigest
     approver: Identifier
+    reason: str
+    message: str
+
+
+class AutonomyProposed(Event):
+    """The log's evidence lets an agent stand a step higher for a class of action, if a person ratifies it."""
+
+    agent: Identifier
+    action_class: str = Field(max_length=128)
+    level: Count
+    price_limit_microusd: MicroUsd
+    jobs: Count = Field(description="jobs of this class that the evidence counts")
+    accuracy_low: float = Field(ge=0, le=1, description="lower bound of the agent's accuracy, weighted by money")
+    overruns: Count
+    refusals: Count
+    evidence_digest: HexDigest
+
+
+class AutonomySuspended(Event):
+    """An agent was put back on the lowest step for a class of action, at once."""
+
+    agent: Identifier
+    action_class: str = Field(max_length=128)
     reason: str
     message: str

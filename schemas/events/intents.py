@@ -38,6 +38,19 @@ class IntentWithdrawn(Event):
     reason: str
 
 
+class CalibrationRequested(Event):
+    """An agent wants a device measured anew before it decides; measuring takes time on the device."""
+
+    request_id: Identifier
+    device: Identifier
+    initiator: Identifier
+    max_age_s: Count = Field(description="a calibration that is younger answers the request, and nothing is measured")
+    reason: str
+    agent_key_id: str = ""
+    agent_proof: str = Field(default="", description="compact JWS over request id, device, greatest age and reason")
+    assurance: Literal["agent-held", "gateway-held"] = "agent-held"
+
+
 class CircuitRun(Words):
     """One circuit to be run: a template of the manifest, the values of its parameters, how often."""
 
@@ -61,6 +74,7 @@ class StepPlanned(Event):
     circuits: tuple[CircuitRun, ...] = ()
     program_digest: str = ""
     seed: Count
+    slot_us: Count = Field(default=0, description="length of the slot, where the price list charges for holding it")
 
 
 class JobCompleted(Event):

@@ -99,7 +99,7 @@ class RunCancelDecided(Event):
 
     job_id: Identifier
     step: Count
-    reason: Literal["cost_overrun", "shots_over_ceiling", "fidelity_drop", "withdrawn", "deadline_passed"]
+    reason: Literal["cost_overrun", "shots_over_ceiling", "fidelity_drop", "withdrawn", "deadline_passed", "halted"]
     message: str
     rule: str
 
@@ -122,6 +122,7 @@ class ArtifactStored(Event):
     media_type: str
     size_bytes: Count
     job_id: str = ""
+    owner: str = Field(default="", description="the agent that handed it in; empty where a part of the bus did")
 
 
 class ResultRecorded(Event):
@@ -152,3 +153,14 @@ class ReproductionMeasured(Event):
     p_value: float = Field(ge=0, le=1, description="of the G-test, Holm over circuits")
     shift_max: float = Field(description="largest shift of a reported observable, in standard errors")
     verdict: Literal["reproducible", "drifted", "divergent", "failed", "undecided"]
+
+
+class CallbackDelivered(Event):
+    """The signed notice of a job's end was sent to the callback that its manifest names, or was given up."""
+
+    job_id: Identifier
+    notice_digest: HexDigest = Field(description="SHA-256 of the notice, which is a compact JWS")
+    is_delivered: bool
+    attempts: Count
+    status: Count = Field(description="the last HTTP status; 0 where nobody answered, or nobody was asked")
+    message: str

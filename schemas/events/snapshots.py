@@ -31,3 +31,14 @@ class DeviceStatusChanged(Event):
     queue_jobs: Count
     queue_wait_us: Count
     reason: str = ""
+
+
+class CalibrationFinished(Event):
+    """A device answers a request for a calibration: by which snapshot, and what measuring it took."""
+
+    request_id: Identifier
+    request_digest: HexDigest
+    device: Identifier
+    snapshot_digest: HexDigest
+    taken_us: TimeUs
+    device_time_us: Count = Field(description="0 where a calibration that is young enough stood already")

@@ -20,19 +20,28 @@ RULES = {
     Reason.SHOTS_OVER_CEILING: "shots_ceiling@1",
     Reason.FIDELITY_DROP: "canary_bernstein@1",
     Reason.WITHDRAWN: "withdrawal@1",
+    Reason.HALTED: "halt@1",
     Reason.DEADLINE_PASSED: "deadline@1",
 }
 
 
 def decide(state: GuardState, heard: Heard) -> Sequence[Output]:
-    """Stop the running quantum step of the job that an event is about, if there is a reason to; once a step."""
+    """Stop the running quantum step of each job that an event is about, if there is a reason to; once a step."""
     after = evolve(state, heard)
-    job_id = after.job_of(heard)
+    return [output for job_id in after_jobs(state, after, heard) for output in _decide_job(after, job_id, heard)]
+
+
+def after_jobs(state: GuardState, after: GuardState, heard: Heard) -> Sequence[str]:
+    """The jobs to look at: those that the event is about before it, or after it where it begins one."""
+    return state.jobs_of(heard) or after.jobs_of(heard)
+
+
+def _decide_job(after: GuardState, job_id: str, heard: Heard) -> Sequence[Output]:
     watch = after.jobs.get(job_id)
     running = watch.usage.running if watch else None
     if watch is None or running is None or running.kind != "quantum" or running.step == watch.stopped_step:
         return ()
-    stop = watch.stop or _why_stop(watch, running)
+    stop = _halted(after, watch, running) or watch.stop or _why_stop(watch, running)
     if stop is None:
         return ()
     decided = RunCancelDecided(
@@ -40,6 +49,11 @@ def decide(state: GuardState, heard: Heard) -> Sequence[Output]:
     )
     planned = () if running.cause == heard.cause else (running.cause,)
     return [Output(TOPIC, decided, job_id, planned)]
+
+
+def _halted(state: GuardState, watch: Watch, running: OpenStep) -> Stop | None:
+    halt = state.halts.covering(watch.initiator, running.device)
+    return Stop(Reason.HALTED, halt.message) if halt else None
 
 
 def _why_stop(watch: Watch, running: OpenStep) -> Stop | None:
@@ -69,6 +83,7 @@ def _cost_with_rest_microusd(watch: Watch, running: OpenStep, price: DevicePrice
         used.tasks + tasks_left,
         used.shots + shots_left,
         used.device_time_us + shots_left * price.shot_duration_us,
+        used.slot_us,
     )
     second_microusd = watch.prices.classical_second_microusd if watch.prices else 0
     return device + classical_microusd(second_microusd, used.classical_time_us)

@@ -1,9 +1,12 @@
 """What the guard knows of each job that may run: its ceilings, its usage, its canaries, and whether it must stop."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from schemas.events import (
     AlarmRang,
+    HaltLifted,
+    HaltOrdered,
     IntentAdmitted,
     IntentDeclared,
     IntentRefused,
@@ -11,13 +14,17 @@ from schemas.events import (
     JobCancelled,
     JobCompleted,
     JobFailed,
+    KeyEnrolled,
+    KeyRevoked,
     PlacementOffered,
     PriceListPublished,
     RunCancelDecided,
     ShotsMeasured,
+    SiteFounded,
 )
 from schemas.reasons import Reason
 from streams.deadlines import deadline_alarm_id
+from streams.halts import Halts
 from streams.speakers import speaks_for_device
 from streams.stage import Heard
 from streams.state import Map, Table
@@ -38,6 +45,7 @@ class Watch:
 
     intent_digest: str
     min_success: float
+    initiator: str = ""
     price_ceiling_microusd: int = 0
     shots_ceiling: int = 0
     prices: PriceListPublished | None = None
@@ -54,8 +62,16 @@ class GuardState:
     """All that the guard decides by; a job that ended is forgotten."""
 
     prices: PriceListPublished | None = None
+    halts: Halts = field(default_factory=Halts)
     jobs: Table[str, Watch] = field(default_factory=Map[str, Watch])
     deadlines: Table[str, str] = field(default_factory=Map[str, str])
+
+    def jobs_of(self, heard: Heard) -> Sequence[str]:
+        """The ids of the jobs that an event may stop: one, none, or with a halt all."""
+        if self.halts.is_new(heard):
+            return sorted(self.jobs)
+        job_id = self.job_of(heard)
+        return [job_id] if job_id in self.jobs else ()
 
     def job_of(self, heard: Heard) -> str:
         """The id of the job that an event is about; empty where it is about none."""
@@ -71,6 +87,8 @@ def evolve(state: GuardState, heard: Heard) -> GuardState:
     match heard.event:
         case PriceListPublished() as prices:
             return replace(state, prices=prices)
+        case SiteFounded() | KeyEnrolled() | KeyRevoked() | HaltOrdered() | HaltLifted():
+            return replace(state, halts=state.halts.after(heard))
         case IntentDeclared() as declared if watch is None:
             return _begin(state, heard, declared)
         case IntentRefused(intent_digest=digest) if watch is not None and watch.intent_digest == digest:
@@ -85,7 +103,7 @@ def evolve(state: GuardState, heard: Heard) -> GuardState:
 
 def _begin(state: GuardState, heard: Heard, declared: IntentDeclared) -> GuardState:
     min_success = declared.manifest.quantum.backend_requirements.min_success
-    watch = Watch(heard.digest, min_success)
+    watch = Watch(heard.digest, min_success, declared.manifest.initiator)
     alarm = deadline_alarm_id(declared.job_id, heard.digest)
     has_deadline = declared.manifest.deadline_us is not None
     deadlines = state.deadlines.set(alarm, declared.job_id) if has_deadline else state.deadlines
@@ -108,7 +126,7 @@ def _watch_on(state: GuardState, watch: Watch, heard: Heard) -> Watch:
         case AlarmRang():
             return _stopped(watch, Reason.DEADLINE_PASSED, Reason.DEADLINE_PASSED.sentence)
         case RunCancelDecided() as decided:
-            stop = Stop(Reason.__members__[decided.reason.upper()], decided.message)
+            stop = Stop(Reason.of(decided.reason), decided.message)
             return replace(watch, stop=stop, stopped_step=decided.step)
         case ShotsMeasured() as measured:
             return _measured(watch, heard, measured)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import lru_cache
-from itertools import chain, groupby
+from itertools import chain, groupby, repeat
 from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
@@ -15,43 +15,37 @@ from typing import NamedTuple
 import apsw
 
 from schemas.admission import Stored
+from schemas.codec import FRAME_BYTES
 from schemas.envelope import Record, Stray
 from schemas.topics import TOPICS
+from streams.author import Sealed
+from streams.disk import DISK, Disk
 from streams.log import database
-from streams.log.head import (
-    DISK,
-    Disk,
-    HeadFile,
-    Memory,
-    Tip,
-    head_text,
-    read_head,
-    slot_bytes,
-    tip_line,
-)
-from streams.log.layout import PARTITIONS_MAX, TOPICS_MAX, Row, chain_after, insert, record_texts, stray_bytes
+from streams.log.head import HeadFile, Memory, Tip, head_text, read_head, slot_bytes, tip_line
+from streams.log.layout import PARTITIONS_MAX, TOPICS_MAX, Parts, Row, chain_after, insert, parts_of
 from streams.log.making import locked, new_log
 from streams.log.port import AppendUnknown, LogError, Place, partition_of
 from streams.log.reading import DATABASE, HEAD, EmbeddedReader
+from streams.log.recent import Leaves, Recent
 
 MEMORY_EVERY_S = 1.0
 _PARTITIONED_KEYS = 4_096
 _ROWS_A_STEP = 1_000
 _NOTHING_WRITTEN = (apsw.FullError, apsw.BusyError, apsw.ReadOnlyError)
 
+_new = tuple.__new__
+"""What makes a named tuple in half the time that its class takes."""
+
 Line = tuple[str, int]
 """A topic-partition: the topic and the partition number."""
 
 
-_Entry = tuple[Line, str | None, bytes, bytes | None]
-"""A record ready to be written but for its place, time and chain: texts, value and seal as its row has them."""
-
-
 class _Waiting(NamedTuple):
-    """An append that waits to be written, and who waits for it."""
+    """An append that waits to be written, as the rows it will be, and who waits for it."""
 
-    entries: list[_Entry]
+    rows: list[tuple[Line, Parts]]
     future: asyncio.Future[list[Place]]
+    leaves: Sequence[tuple[Line, Leaves]] = ()
 
 
 def create(directory: Path, partitions: int = 1, topics: Sequence[str] = TOPICS, log_id: str = "") -> None:
@@ -105,6 +99,7 @@ class EmbeddedLog(EmbeddedReader):
         self._remembered_s = 0.0
         self._waiting: list[_Waiting] = []
         self._watchers: dict[asyncio.Future[None], tuple[int, Mapping[str, int]]] = {}
+        self._recent: Recent | None = None
         self._closed = False
         self._failed = ""
         with database.faults(self.directory, "opening"):
@@ -122,11 +117,20 @@ class EmbeddedLog(EmbeddedReader):
         if not records:
             return []
         loop = asyncio.get_running_loop()
-        waiting = _Waiting([self._entry(record) for record in records], loop.create_future())
+        rows: list[tuple[Line, Parts]] = []
+        for (topic, key), neighbours in groupby(records, key=itemgetter(0, 1)):
+            line = self._line(topic, key)
+            rows += [(line, parts) for parts in parts_of(list(neighbours))]
+        waiting = _Waiting(rows, loop.create_future(), self._leaves(records) if self._recent else ())
         if not self._waiting:
             loop.call_soon(self._write)
         self._waiting.append(waiting)
         return await waiting.future
+
+    def keep_leaves(self) -> Recent:
+        """From now on keep the leaf hashes of what this process has sealed and appends."""
+        self._recent = self._recent or Recent()
+        return self._recent
 
     async def read(self, topic: str, partition: int, offset: int, limit: int) -> list[Stored]:
         """At most `limit` records from `offset` on. That there are none is known without asking the database."""
@@ -171,14 +175,22 @@ class EmbeddedLog(EmbeddedReader):
         if self._closed or self._failed:
             raise LogError(self._failed or f"the log in {self.directory} is closed")
 
-    def _entry(self, record: Record | Stray) -> _Entry:
-        if record.topic not in self._numbers:
-            raise LogError(f"{self.directory} has no topic {record.topic!r}; its topics: {', '.join(self.topics)}")
-        if isinstance(record, Record):
-            line = (record.topic, _partition(record.key, self.partitions))
-            return line, record_texts(record), record.value, record.seal
-        line = (record.topic, partition_of(record.key, self.partitions) if record.key else 0)
-        return line, None, stray_bytes(record), None
+    def _line(self, topic: str, key: str | bytes | None) -> Line:
+        if topic not in self._numbers:
+            raise LogError(f"{self.directory} has no topic {topic!r}; its topics: {', '.join(self.topics)}")
+        return topic, _partition(key, self.partitions) if key else 0
+
+    def _leaves(self, records: Sequence[Record | Stray]) -> list[tuple[Line, Leaves]]:
+        """The leaf hashes of records that were sealed here, line by line; they have no places yet."""
+        if not isinstance(records, Sealed):
+            return []
+        found, at = [], 0
+        for (topic, key), neighbours in groupby(records, key=itemgetter(0, 1)):
+            frames = [record.value[:FRAME_BYTES] for record in neighbours]
+            hashes = records.leaves[at : at + len(frames)]
+            at += len(frames)
+            found.append((self._line(topic, key), Leaves(0, hashes, frozenset((key, each) for each in {*frames}))))
+        return found
 
     def _write(self) -> None:
         """Write whatever waits, answer, and wake who watches."""
@@ -213,13 +225,19 @@ class EmbeddedLog(EmbeddedReader):
         if self._failed:
             raise LogError(self._failed)
         tips = dict(self._tips)
-        rows, places = self._rows(appends, tips)
+        rows, places = self._new_rows(appends, tips)
         with database.faults(self._path, "appending to"):
             self._commit(rows)
         try:
             self._cover(tips)
         except OSError as error:
             raise self._fail(f"the head could not be written: {error.strerror or error}") from None
+        if self._recent:
+            for waiting, answer in zip(appends, places, strict=True):
+                at = 0
+                for line, leaves in waiting.leaves:
+                    self._recent.add(line, leaves._replace(first=answer[at].offset))
+                    at += len(leaves.hashes)
         return places
 
     def _fail(self, why: str) -> AppendUnknown:
@@ -229,22 +247,22 @@ class EmbeddedLog(EmbeddedReader):
         )
         return AppendUnknown(self._failed)
 
-    def _rows(self, appends: list[_Waiting], tips: dict[Line, Tip]) -> tuple[list[Row], list[list[Place]]]:
+    def _new_rows(self, appends: list[_Waiting], tips: dict[Line, Tip]) -> tuple[list[Row], list[list[Place]]]:
         now_us = self._now_us()
         rows: list[Row] = []
         places = []
         for waiting in appends:
             answer: list[Place] = []
-            for line, entries in groupby(waiting.entries, key=itemgetter(0)):
+            for line, (count, texts, value, seal) in waiting.rows:
                 first, before = tips[line]
-                position = self._bases[line] + first
-                for at, (_, texts, value, seal) in enumerate(entries, position):
-                    before = chain_after(before, now_us, texts, value, seal)
-                    rows.append((at, now_us, texts, value, seal, before))
-                end = first + rows[-1][0] + 1 - position
-                tips[line] = Tip(end, before)
+                after = chain_after(before, now_us, texts, value, seal)
+                end = first + count
+                rows.append((self._bases[line] + end - 1, now_us, texts, value, seal, after))
+                tips[line] = Tip(end, after)
                 topic, partition = line
-                answer += [Place(topic, partition, offset) for offset in range(first, end)]
+                answer += map(
+                    _new, repeat(Place), zip(repeat(topic), repeat(partition), range(first, end), strict=False)
+                )
             places.append(answer)
         return rows, places
 
@@ -286,5 +304,5 @@ class EmbeddedLog(EmbeddedReader):
 
 
 @lru_cache(_PARTITIONED_KEYS)
-def _partition(key: str, partitions: int) -> int:
-    return partition_of(key.encode(), partitions)
+def _partition(key: str | bytes, partitions: int) -> int:
+    return partition_of(key.encode() if isinstance(key, str) else key, partitions)

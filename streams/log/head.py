@@ -10,20 +10,21 @@ directory: it notices when the whole data directory, head included, is replaced 
 each data directory, the root key of its site: it notices when the directory is replaced by another site's.
 """
 
-import fcntl
 import os
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
+from streams.disk import Disk, put, read_small
 from streams.log.port import LogCorrupt, LogError
 
 _BLOCK = 4_096
 _LINE_MAX = 64 + 6 + 14 + 64 + 4
 _READS_MAX = 5
+_BYTES_MAX = 1 << 26
+"""More than twice the head of a hundred thousand topic-partitions; what is larger is no head."""
 
 
 class Tip(NamedTuple):
@@ -42,34 +43,6 @@ class Head(NamedTuple):
     log_id: str
     generation: int
     tips: Tips
-
-
-def sync_data(descriptor: int) -> None:
-    """Return when the written bytes of a file are on its medium."""
-    if sys.platform == "darwin":
-        fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
-    else:
-        os.fdatasync(descriptor)
-
-
-def sync_directory(directory: Path) -> None:
-    """Return when the names of a directory are on its medium."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-class Disk(NamedTuple):
-    """How the log reaches its medium: the SQLite VFS, and what writes and syncs the head. Tests hand in others."""
-
-    vfs: str | None = None
-    pwrite: Callable[[int, bytes, int], int] = os.pwrite
-    sync: Callable[[int], None] = sync_data
-
-
-DISK = Disk()
 
 
 def tip_line(topic: str, partition: int, tip: Tip) -> str:
@@ -119,13 +92,7 @@ class HeadFile:
     @staticmethod
     def make(path: Path, slot: int, head: bytes) -> None:
         """Put a new file in the place of any before it, both slots with the same head."""
-        fresh = path.with_name(path.name + ".new")
-        with fresh.open("wb") as file:
-            file.write(2 * head.ljust(slot, b"\n"))
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
-        sync_directory(path.parent)
+        put(path, 2 * head.ljust(slot, b"\n"))
 
     def write(self, generation: int, head: bytes) -> None:
         """Store a head durably; `OSError` leaves the one before it in its slot."""
@@ -141,7 +108,7 @@ def read_head(path: Path, log_id: str) -> Head:
     """The newer of the heads in the file `head`; `LogCorrupt` if there is none of this log."""
     for _ in range(_READS_MAX):  # whoever writes it may be half way through a slot, never through both
         try:
-            data = path.read_bytes()
+            data = read_small(path, _BYTES_MAX)
         except FileNotFoundError:
             raise LogCorrupt(f"{path} is missing, so nothing shows where the log ended; restore it") from None
         except OSError as error:
@@ -158,7 +125,7 @@ class Memory:
 
     def __init__(self, log_id: str) -> None:
         """Find the place; there may be none, as for an account without a home."""
-        self.path = _remembered("heads", log_id)
+        self.path = remembered("heads", log_id)
 
     def read(self) -> Tips:
         """What is remembered; nothing if there is no memory or it is not whole."""
@@ -181,7 +148,7 @@ class RootMemory:
     def __init__(self, directory: Path) -> None:
         """Find the place; there may be none."""
         self._directory = os.path.realpath(directory)
-        self.path = _remembered("roots", sha256(os.fsencode(self._directory)).hexdigest()[:32])
+        self.path = remembered("roots", sha256(os.fsencode(self._directory)).hexdigest()[:32])
 
     def read(self) -> bytes | None:
         """The root public key that is remembered; None if there is no memory or it is not whole."""
@@ -213,7 +180,7 @@ class RootMemory:
         )
 
 
-def _remembered(kind: str, name: str) -> Path | None:
+def remembered(kind: str, name: str) -> Path | None:
     """Where this account remembers something; nowhere for an account without a home."""
     try:
         state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
@@ -227,6 +194,4 @@ def _remember(path: Path | None, content: bytes) -> None:
         return
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_name(f"{path.name}.{os.getpid()}")
-        fresh.write_bytes(content)
-        fresh.replace(path)
+        put(path, content)

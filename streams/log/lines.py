@@ -14,6 +14,7 @@ before it, so a file that was cut is noticed. What a reader would not itself hav
 import base64
 import binascii
 from collections.abc import Iterable, Iterator, Mapping
+from copy import copy
 from hashlib import sha256
 from typing import Any, BinaryIO, NamedTuple, NoReturn
 
@@ -58,6 +59,12 @@ class Chains:
         self.sizes: dict[tuple[str, int], int] = {}
         self._settings = settings
         self._chains: dict[tuple[str, int], bytes] = {}
+
+    def copy(self) -> "Chains":
+        """The same chains once more."""
+        other = Chains(self._settings)
+        other.sizes, other._chains = dict(self.sizes), dict(self._chains)
+        return other
 
     def after(self, stored: Stored) -> bytes:
         """The chain with one more record; `LogError` if that does not stand where the one before it ends."""
@@ -133,58 +140,94 @@ class _Line(NamedTuple):
     said: Mapping[str, Any]
 
 
+class Lines:
+    """An export up to some line: what the next one may be follows from it."""
+
+    def __init__(self, first: bytes) -> None:
+        """Begin with the first line; `ExportInvalid` if it is not that of an export."""
+        self._number = 0
+        line = self._parsed(first)
+        self.settings = _settings_of(line)
+        self._number = 1
+        self._chains = Chains(self.settings)
+        self._order = {topic: number for number, topic in enumerate(self.settings.topics)}
+        self._last = (0, 0)
+        self._running = sha256(first)
+
+    def take(self, text: bytes) -> Stored | None:
+        """Take in the next line, its end included; its record, or None if it is the last line and all is well.
+
+        `ExportInvalid` names the line if it is not one that may follow. After that, go on with a copy from before.
+        """
+        line = self._parsed(text)
+        self._number = line.number
+        if "records" in line.said:
+            self._close(line)
+            return None
+        stored = _stored_of(line)
+        try:
+            chain = self._chains.after(stored)
+        except LogError as error:
+            raise ExportInvalid(line.number, str(error)) from None
+        if record_line(stored, chain) != text:
+            _refuse(line, stored, chain)
+        before, self._last = self._last, (self._order[stored.topic], stored.partition)
+        if before > self._last:
+            raise ExportInvalid(line.number, "the record stands after records of a later topic or partition")
+        self._running.update(text)
+        return stored
+
+    def copy(self) -> "Lines":
+        """The same state once more, for two ways of going on."""
+        other = copy(self)
+        other._chains, other._running = self._chains.copy(), self._running.copy()  # noqa: SLF001 (its own class)
+        return other
+
+    def _parsed(self, text: bytes) -> _Line:
+        number = self._number + 1
+        if not text.endswith(b"\n"):
+            cut = "the line is too long" if len(text) > LINE_BYTES_MAX else "the file was cut: it has no last line"
+            raise ExportInvalid(number, cut)
+        try:
+            said = orjson.loads(text)
+        except orjson.JSONDecodeError:
+            said = None
+        if not isinstance(said, dict):
+            raise ExportInvalid(number, "no JSON object in canonical form")
+        return _Line(number, text, said)
+
+    def _close(self, line: _Line) -> None:
+        said, count = line.said["records"], sum(self._chains.sizes.values())
+        if said != count:
+            raise ExportInvalid(line.number, f"by its last line the file has {said} records, but {count} are there")
+        if line.text != closing_line(count, self._running.hexdigest()):
+            raise ExportInvalid(line.number, "the last line is not that of the lines before it")
+
+
 class Export:
     """An export that is read once, from its first line to its last, each line checked before the next is looked at."""
 
     def __init__(self, file: BinaryIO) -> None:
         """Read the first line; `ExportInvalid` if it is not that of an export."""
         self._file = file
-        self._running = sha256()
-        self._number = 0
-        first = self._next()
-        self.settings = _settings_of(first)
-        self._running.update(first.text)
+        self._lines = Lines(self._next())
+
+    @property
+    def settings(self) -> Settings:
+        """The log's settings, as the first line has them."""
+        return self._lines.settings
 
     def records(self) -> Iterator[Stored]:
         """Every record; only when the iterator has ended is it known that the file is whole."""
-        chains, last = Chains(self.settings), (0, 0)
-        order = {topic: number for number, topic in enumerate(self.settings.topics)}
-        while "records" not in (line := self._next()).said:
-            stored = _stored_of(line)
-            try:
-                chain = chains.after(stored)
-            except LogError as error:
-                raise ExportInvalid(line.number, str(error)) from None
-            if record_line(stored, chain) != line.text:
-                _refuse(line, stored, chain)
-            if last > (last := (order[stored.topic], stored.partition)):
-                raise ExportInvalid(line.number, "the record stands after records of a later topic or partition")
-            self._running.update(line.text)
+        count = 1
+        while (stored := self._lines.take(self._next())) is not None:
+            count += 1
             yield stored
-        self._close(line, sum(chains.sizes.values()))
-
-    def _close(self, line: _Line, count: int) -> None:
-        said = line.said["records"]
-        if said != count:
-            raise ExportInvalid(line.number, f"by its last line the file has {said} records, but {count} are there")
-        if line.text != closing_line(count, self._running.hexdigest()):
-            raise ExportInvalid(line.number, "the last line is not that of the lines before it")
         if self._file.read(1):
-            raise ExportInvalid(line.number + 1, "something follows after the last line")
+            raise ExportInvalid(count + 2, "something follows after the last line")
 
-    def _next(self) -> _Line:
-        self._number += 1
-        text = self._file.readline(LINE_BYTES_MAX + 1)
-        if not text.endswith(b"\n"):
-            cut = "the line is too long" if len(text) > LINE_BYTES_MAX else "the file was cut: it has no last line"
-            raise ExportInvalid(self._number, cut)
-        try:
-            said = orjson.loads(text)
-        except orjson.JSONDecodeError:
-            said = None
-        if not isinstance(said, dict):
-            raise ExportInvalid(self._number, "no JSON object in canonical form")
-        return _Line(self._number, text, said)
+    def _next(self) -> bytes:
+        return self._file.readline(LINE_BYTES_MAX + 1)
 
 
 def _settings_of(line: _Line) -> Settings:

@@ -11,17 +11,19 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from schemas.admission import Stored
+from schemas.batch import Stored
 from schemas.envelope import Record
+from schemas.seal import BATCH_MAX, PREFIX_BYTES
+from streams.disk import sync_directory
 from streams.log import database
 from streams.log.database import Settings
-from streams.log.head import HeadFile, Tip, head_text, slot_bytes, sync_directory, tip_line
-from streams.log.layout import Row, base_of, insert, record_texts, stray_bytes
+from streams.log.head import HeadFile, Tip, head_text, slot_bytes, tip_line
+from streams.log.layout import Row, base_of, chain_after, genesis, insert, parts_of
 from streams.log.lines import Chains
 from streams.log.port import LogError
 from streams.log.reading import DATABASE, HEAD, LOCK
 
-_ROWS_HELD = 2_048
+_ROWS_HELD = 256
 
 
 class NewLog:
@@ -30,10 +32,11 @@ class NewLog:
     def __init__(self, path: Path, settings: Settings) -> None:
         self._path = path
         self._settings = settings
-        self._chains = Chains(settings)
+        self._checked = Chains(settings)
         self._tips: dict[tuple[str, int], Tip] = {}
         self._numbers = {topic: number for number, topic in enumerate(settings.topics)}
-        self._held: list[Row] = []
+        self._together: list[Stored] = []
+        self._rows: list[Row] = []
         with database.faults(path, "making"):
             path.unlink(missing_ok=True)
             database.make(path, settings)
@@ -43,20 +46,14 @@ class NewLog:
 
     def take(self, stored: Stored) -> None:
         """One more record, with the append time it had; it stands at the offset where its topic-partition ends."""
-        chain = self._chains.after(stored)
-        topic, partition, offset, append_time_us, record = stored
-        position = base_of(self._numbers[topic], partition) + offset
-        if isinstance(record, Record):
-            row: Row = (position, append_time_us, record_texts(record), record.value, record.seal, chain)
-        else:
-            row = (position, append_time_us, None, stray_bytes(record), None, chain)
-        self._tips[topic, partition] = Tip(offset + 1, chain)
-        self._held.append(row)
-        if len(self._held) >= _ROWS_HELD:
-            self._write()
+        self._checked.after(stored)
+        if self._together and not (_claims(self._together[-1]) == _claims(stored) and len(self._together) < BATCH_MAX):
+            self._place()
+        self._together.append(stored)
 
     def finish(self) -> list[str]:
         """Write what is held, make all of it durable; the lines of the head."""
+        self._place()
         self._write()
         with database.faults(self._path, "making"):
             self._writing.pragma("journal_mode", "wal")
@@ -74,10 +71,32 @@ class NewLog:
         for end in ("", "-wal", "-shm"):
             self._path.with_name(self._path.name + end).unlink(missing_ok=True)
 
+    def _place(self) -> None:
+        """Make rows of what goes together."""
+        if not self._together:
+            return
+        topic, partition, _, append_time_us, _ = self._together[0]
+        size, chain = self._tips.get((topic, partition)) or (0, genesis(self._settings.log_id, topic, partition))
+        base = base_of(self._numbers[topic], partition)
+        for count, texts, value, seal in parts_of([stored.record for stored in self._together]):
+            chain = chain_after(chain, append_time_us, texts, value, seal)
+            size += count
+            self._rows.append((base + size - 1, append_time_us, texts, value, seal, chain))
+        self._tips[topic, partition] = Tip(size, chain)
+        self._together = []
+        if len(self._rows) >= _ROWS_HELD:
+            self._write()
+
     def _write(self) -> None:
         with database.faults(self._path, "making"), self._writing:
-            self._writing.executemany(insert(1), self._held)
-        self._held = []
+            self._writing.executemany(insert(1), self._rows)
+        self._rows = []
+
+
+def _claims(stored: Stored) -> tuple[str, int, int, bytes]:
+    """What neighbours have in common that may be of one batch: their line, their append time, and how seals begin."""
+    seal = stored.record.seal[:PREFIX_BYTES] if isinstance(stored.record, Record) else b""
+    return stored.topic, stored.partition, stored.append_time_us, seal
 
 
 @contextmanager

@@ -1,10 +1,14 @@
 """The port of the log: what every engine promises, in one interface."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 from schemas.admission import Stored
 from schemas.envelope import Record, Stray
+
+_SITES_KEPT = 64
+"""Reckoning the partition of a key takes as long as sealing a record, and the keys of neighbours are few."""
 
 
 class LogError(Exception):
@@ -15,8 +19,15 @@ class AppendUnknown(LogError):
     """Nobody can say whether an append took place; the author must read back before it writes again."""
 
 
+class AppendFenced(LogError):
+    """Another holder of the same right to write came after this one. Nothing was appended, and this one must go."""
+
+
 class LogCorrupt(LogError):
     """Stored bytes are not those that were acknowledged."""
+
+    next_offset: int | None = None
+    """Where reading of the topic-partition may go on behind the fault, if there is anything."""
 
 
 class LogIncomplete(LogCorrupt):
@@ -47,8 +58,10 @@ class Bare(NamedTuple):
 class ReadableLog(Protocol):
     """An append-only log of topics with one number of partitions, as its readers see it.
 
-    - Places count from 0 without being reused. A reader sees committed records only, in the order of their places.
-      Between two places there may be gaps (Kafka's transaction markers), so a reader goes on from the last place + 1.
+    - Places count the committed records of a topic-partition from 0, and a reader sees no others. Whatever numbers an
+      engine has of its own, a place means the same on every engine, before and after a log has moved.
+    - Who sees a record may not yet see what was appended to another topic before it, or with it, by another process,
+      until `settle` has returned.
     - `append_time_us` is the engine's own, and unproven.
     """
 
@@ -66,11 +79,15 @@ class ReadableLog(Protocol):
         ...
 
     async def ends(self, partition: int) -> Mapping[str, int]:
-        """For each topic, the place that the next record of this partition number will get at the earliest."""
+        """For each topic, the place that the next record of this partition number will get."""
         ...
 
     async def wait(self, partition: int, ends: Mapping[str, int], timeout_s: float) -> None:
         """Return as soon as any topic of the partition number has grown past `ends`, or after the time."""
+        ...
+
+    async def settle(self, partition: int) -> None:
+        """Return when all appends to this partition number that had begun by then can be read, or never will be."""
         ...
 
     async def close(self) -> None:
@@ -93,6 +110,7 @@ class Log(ReadableLog, Protocol):
         ...
 
 
+@lru_cache(_SITES_KEPT)
 def partition_of(key: bytes, partitions: int) -> int:
     """The partition of a key: murmur2 as Kafka's default partitioner reckons it, so that all clients agree."""
     return (_murmur2(key) & 0x7FFFFFFF) % partitions

@@ -1,32 +1,35 @@
 """Reading the embedded log: records of a topic-partition come out in order, or the place where that is not possible."""
 
 import asyncio
+import errno
 import fcntl
 import os
-import shutil
+import struct
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from itertools import islice
+from itertools import chain
 from pathlib import Path
 
 import apsw
 
-from schemas.admission import Stored
+from schemas.batch import Batch, Stored
+from schemas.envelope import Record
+from schemas.seal import batch_size
+from streams.disk import DISK, Disk
 from streams.log import database
-from streams.log.head import DISK, Disk, Memory, Tip, Tips, read_head
+from streams.log.head import Memory, Tip, Tips, read_head
 from streams.log.layout import (
     OFFSET_BITS,
     OFFSET_MASK,
     SELECT,
     Row,
-    all_stored,
     bare_of,
     base_of,
     chain_after,
     genesis,
-    stored_of,
+    records_of,
 )
 from streams.log.port import Bare, LogCorrupt, LogError, LogIncomplete
 
@@ -34,9 +37,10 @@ DATABASE = "log.sqlite"
 HEAD = "head"
 LOCK = "lock"
 _POLL_S = 0.015
-_PORTION = 256
 _LONE = 1 << OFFSET_BITS
-_BARE = "SELECT position, texts, value FROM records WHERE position >= ? AND position < ? ORDER BY position LIMIT ?"
+_PIECE_BYTES = 1 << 20
+_BARE = "SELECT position, texts, value FROM records WHERE position >= ? AND position < ? ORDER BY position"
+_NEXT = "SELECT position FROM records WHERE position >= ? AND position < ? ORDER BY position LIMIT 1"
 _LAST = "SELECT position, chain FROM records WHERE position >= ? AND position < ? ORDER BY position DESC LIMIT 1"
 
 
@@ -48,8 +52,9 @@ class EmbeddedReader:
     ) -> None:
         """Open the log in `directory`, or a copy of it in `files`; `LogError` says why that cannot be."""
         self.directory = directory
-        self._files = files or directory
-        self._path = self._files / DATABASE
+        self.files = files or directory
+        self.stands_still = stands_still
+        self._path = self.files / DATABASE
         if not self._path.exists():
             raise LogError(f"there is no log in {directory}; make one with: qpubus init --data {directory}")
         self._frozen: Tips | None = None
@@ -79,21 +84,33 @@ class EmbeddedReader:
 
     async def read(self, topic: str, partition: int, offset: int, limit: int) -> list[Stored]:
         """At most `limit` records from `offset` on. Offsets have no gaps here, so one means that a record was lost."""
-        base = self._base(topic, partition)
-        bounds = (base + max(offset, 0), base + _LONE, limit)
+        at, stored = max(offset, 0), list[Stored]()
         with self._lock, database.faults(self._path, "reading"):
-            rows = self._connection.execute(SELECT, bounds).fetchall()
-        stored = [stored_of(topic, partition, row) for row in rows]
-        if stored and stored[-1].offset != max(offset, 0) + len(stored) - 1:
-            raise _missing(topic, partition, next(at for at, s in enumerate(stored, max(offset, 0)) if s.offset != at))
-        return stored
+            for row in self._rows(SELECT, topic, partition, at):
+                records = records_of(topic, partition, row)
+                stored += records[max(at - records[0].offset, 0) :]
+                if 0 <= limit <= len(stored):
+                    break
+        for expected, each in enumerate(stored, at):
+            if each.offset != expected:
+                raise missing(topic, partition, expected)
+        return stored[:limit] if limit >= 0 else stored
 
     async def read_bare(self, topic: str, partition: int, offset: int, limit: int) -> list[Bare]:
         """At most `limit` records from `offset` on, without what proves them."""
-        base = self._base(topic, partition)
-        bounds = (base + max(offset, 0), base + _LONE, limit)
+        at, found = max(offset, 0), list[Bare]()
         with self._lock, database.faults(self._path, "reading"):
-            return [bare_of(row) for row in self._connection.execute(_BARE, bounds)]
+            for row in self._rows(_BARE, topic, partition, at):
+                bare = bare_of(row)
+                found += bare[max(at - bare[0].offset, 0) :]
+                if 0 <= limit <= len(found):
+                    break
+        return found[:limit] if limit >= 0 else found
+
+    def _rows(self, select: str, topic: str, partition: int, offset: int) -> Iterator[Row]:
+        """The rows of a topic-partition from the one on that holds `offset`: a row's position is its last record's."""
+        base = self._base(topic, partition)
+        return self._connection.execute(select, (base + offset, base + _LONE))
 
     async def ends(self, partition: int) -> Mapping[str, int]:
         """For each topic, the offset of its next record."""
@@ -117,6 +134,9 @@ class EmbeddedReader:
                 return
             await asyncio.sleep(min(_POLL_S, left))
 
+    async def settle(self, partition: int) -> None:
+        """Nothing to wait for: whoever sees one topic of an append sees the others."""
+
     async def close(self) -> None:
         """Give the connection back."""
         self.close_now()
@@ -126,43 +146,87 @@ class EmbeddedReader:
         self._connection.close()
 
     def rows(self, topic: str, partition: int, offset: int = 0, *, hashed: bool = True) -> Iterator[Stored]:
-        """Every record from `offset` on, fast, for one thread: what an audit reads.
+        """Every record from `offset` on; see `batches`."""
+        batches = chain.from_iterable(self.batches(topic, partition, offset, hashed=hashed))
+        return (stored for stored in batches if stored.offset >= offset)
+
+    def batches(
+        self, topic: str, partition: int, offset: int = 0, *, hashed: bool = True
+    ) -> Iterator[Sequence[Stored]]:
+        """Every record from the row on that holds `offset`, row by row and fast, for one thread: what an audit reads.
 
         Ends only where the log does: too few records for the head raise `LogIncomplete`, a row that holds something
-        else raises `LogCorrupt`, both with the place. `hashed` also recomputes the chain of each row (about 2 µs),
-        without which a change in a stray record or an append time is not seen. If SQLite finds the file itself out of
-        order, it is a `LogError`.
+        else raises `RowChanged`, both with the place. `hashed` also recomputes the chain of each row, without which a
+        change in a stray record or an append time is not seen. If SQLite finds the file itself out of order, it is a
+        `LogError`.
         """
-        base = self._base(topic, partition)
         head = self.head_tips().get((topic, partition))
-        at = offset
+        at, before = offset, None
+        after_row: int | None = None
         try:
-            chain = self._chain_before(topic, partition, offset) if hashed else b""
-            for rows in _portions(self._connection.execute(SELECT, (base + offset, base + _LONE, -1))):
-                for row, stored in zip(rows, all_stored(topic, partition, rows), strict=True):
-                    if row[0] != base + at:
-                        raise _missing(topic, partition, at)
-                    _, append_time_us, texts, value, seal, after = row
-                    if hashed and chain_after(chain, append_time_us, texts, value, seal) != after:
-                        raise _changed(topic, partition, at)
-                    chain = after
-                    at += 1
-                    if head and at == head.size and chain != head.chain:
-                        raise _changed(topic, partition, at - 1)
-                    yield stored
+            for row in self._rows(SELECT, topic, partition, offset):
+                after_row = (row[0] & OFFSET_MASK) + 1
+                records = records_of(topic, partition, row)
+                if before is None:
+                    at = min(at, records[0].offset)
+                    before = self.chain_before(topic, partition, at)
+                if records[0].offset != at:
+                    fault = _misplaced(topic, partition, at, records)
+                    if isinstance(fault, LogIncomplete) and records[0].offset > at:
+                        after_row = records[0].offset
+                    raise fault
+                _, append_time_us, texts, value, seal, after = row
+                if hashed and chain_after(before, append_time_us, texts, value, seal) != after:
+                    raise RowChanged(topic, partition, at, records)
+                before = after
+                at += len(records)
+                if head and at >= head.size > at - len(records) and (at > head.size or after != head.chain):
+                    raise RowChanged(topic, partition, at - len(records), records)
+                yield records
+            after_row = None
             if head and at < head.size:
-                raise _missing(topic, partition, at)
+                raise missing(topic, partition, at)
         except (LogCorrupt, apsw.Error, UnicodeDecodeError) as error:
-            raise self._judged(error, topic, partition, at) from None
+            judged = self._judged(error, topic, partition, at)
+            if isinstance(judged, LogCorrupt):
+                judged.next_offset = after_row
+            raise judged from None
 
     def tip(self, topic: str, partition: int) -> Tip:
         """Count and chain of a topic-partition, as its last row has them."""
         with self._lock, database.faults(self._path, "reading"):
             return self._tip(topic, partition)
 
+    def rehashed(self, topic: str, partition: int, size: int) -> bytes:
+        """The chain after the first `size` records, from the bytes of their rows; empty if no rows are just those.
+
+        No seal is looked at: this shows whether the rows are what they were, and not what they are worth.
+        """
+        at, after, base = 0, genesis(self.log_id, topic, partition), self._base(topic, partition)
+        try:
+            for position, append_time_us, texts, value, seal, _ in self._connection.execute(
+                SELECT, (base, base + size)
+            ):
+                at += int.from_bytes(value[:4], "big") if texts is not None and "\n" in texts else 1
+                if position != base + at - 1:
+                    return b""
+                after = chain_after(after, append_time_us, texts, value, seal)
+        except (apsw.Error, UnicodeDecodeError, TypeError, AttributeError, struct.error):
+            return b""
+        return after if at == size else b""
+
+    def row_end(self, topic: str, partition: int, offset: int) -> int:
+        """The first offset from `offset` on at which a row begins; the count of records, if there is none."""
+        if offset == 0:
+            return 0
+        base = self._base(topic, partition)
+        with self._lock, database.faults(self._path, "reading"):
+            row = self._connection.execute(_NEXT, (base + offset - 1, base + _LONE)).fetchone()
+        return (row[0] & OFFSET_MASK) + 1 if row else self.tip(topic, partition).size
+
     def head_tips(self) -> Tips:
         """What the file `head` says; records beyond it are sound, records short of it are not."""
-        return self._frozen if self._frozen is not None else read_head(self._files / HEAD, self.log_id).tips
+        return self._frozen if self._frozen is not None else read_head(self.files / HEAD, self.log_id).tips
 
     def freeze(self) -> None:
         """From now on see the log as it stands now, head included."""
@@ -190,10 +254,11 @@ class EmbeddedReader:
             size = self.tip(topic, partition).size
             if size < tip.size:
                 yield LogIncomplete(f"{place} {size}: by {said_by} there are {tip.size} records, but {size} are left")
-            elif self._chain_before(topic, partition, tip.size) != tip.chain:
+            elif self.chain_before(topic, partition, tip.size) != tip.chain:
                 yield LogCorrupt(f"{place} {tip.size - 1}: by {said_by} this record, or one before it, was another")
 
-    def _chain_before(self, topic: str, partition: int, offset: int) -> bytes:
+    def chain_before(self, topic: str, partition: int, offset: int) -> bytes:
+        """The chain after the first `offset` records, as the row that ends there has it; empty if none does."""
         if offset == 0:
             return genesis(self.log_id, topic, partition)
         position = self._base(topic, partition) + offset - 1
@@ -222,27 +287,43 @@ class EmbeddedReader:
         return LogCorrupt(f"{topic} partition {partition} offset {at}: the row cannot be read: {error}")
 
 
-def _portions(found: Iterator[Row]) -> Iterator[list[Row]]:
-    """Rows some at a time. What was read before an error comes out before the error does."""
-    while True:
-        rows: list[Row] = []
-        try:
-            rows.extend(islice(found, _PORTION))
-        except (apsw.Error, UnicodeDecodeError):
-            if rows:
-                yield rows
-            raise
-        if not rows:
-            return
-        yield rows
-
-
-def _missing(topic: str, partition: int, offset: int) -> LogIncomplete:
+def missing(topic: str, partition: int, offset: int) -> LogIncomplete:
+    """What to say where a record is missing."""
     return LogIncomplete(f"{topic} partition {partition} offset {offset}: the record is missing")
 
 
-def _changed(topic: str, partition: int, offset: int) -> LogCorrupt:
+def changed(topic: str, partition: int, offset: int) -> LogCorrupt:
+    """What to say where a record is another."""
     return LogCorrupt(f"{topic} partition {partition} offset {offset}: the record is not the one that was acknowledged")
+
+
+class RowChanged(LogCorrupt):
+    """A row is not the one that was acknowledged; `records` are those that it holds now, from where they should stand.
+
+    Which of them is another only their seals can tell.
+    """
+
+    def __init__(self, topic: str, partition: int, offset: int, records: Sequence[Stored]) -> None:
+        what = "the record is not the one that was acknowledged"
+        if len(records) > 1:
+            what = (
+                f"this record, or one of the {len(records) - 1} appended with it, is not the one that was acknowledged"
+            )
+        super().__init__(f"{topic} partition {partition} offset {offset}: {what}")
+        self.records = [stored._replace(offset=offset + number) for number, stored in enumerate(records)]
+        self.lacks = isinstance(records, Batch) and len(records) < min(map(_batch_size, records))
+        """Whether the row holds a part of a batch: fewer records than the batch that all of them are of."""
+
+
+def _misplaced(topic: str, partition: int, at: int, records: Sequence[Stored]) -> LogCorrupt:
+    """What it means that records stand where another is due: it is gone, or they were one batch with it."""
+    if len(records) < (size := _batch_size(records[0])) and at + size == records[-1].offset + 1:
+        return RowChanged(topic, partition, at, records)
+    return missing(topic, partition, at)
+
+
+def _batch_size(stored: Stored) -> int:
+    return batch_size(stored.record.seal) if isinstance(stored.record, Record) else 0
 
 
 @contextmanager
@@ -264,13 +345,39 @@ def open_copy(directory: Path) -> Iterator[EmbeddedReader]:
             with database.faults(directory, "copying"):
                 for name in (DATABASE, f"{DATABASE}-wal", HEAD):
                     if (directory / name).exists():
-                        shutil.copyfile(directory / name, copy / name)
+                        _copy_data(directory / name, copy / name)
             reader = EmbeddedReader(directory, files=copy)
             stack.callback(reader.close_now)
         else:
             reader = EmbeddedReader(directory, stands_still=True)
             stack.callback(reader.close_now)
         yield reader
+
+
+def _copy_data(source: Path, target: Path) -> None:
+    """Copy a file without its holes: however long it says it is, this takes the time and room of what it holds."""
+    with source.open("rb") as original, target.open("wb") as copy:
+        size = os.fstat(original.fileno()).st_size
+        copy.truncate(size)
+        for start, end in _filled(original.fileno(), size):
+            original.seek(start)
+            copy.seek(start)
+            while (left := end - original.tell()) > 0 and (piece := original.read(min(left, _PIECE_BYTES))):
+                copy.write(piece)
+
+
+def _filled(descriptor: int, size: int) -> Iterator[tuple[int, int]]:
+    """Where a file holds something, from and to; all of it on a file system that knows of no holes."""
+    end = 0
+    while end < size:
+        try:
+            start = os.lseek(descriptor, end, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                return
+            raise
+        end = os.lseek(descriptor, start, os.SEEK_HOLE)
+        yield start, end
 
 
 @contextmanager

@@ -31,6 +31,7 @@ class Plan:
     loop_max: int
     post: str
     deadline_us: int | None
+    initiator: str
 
     @classmethod
     def of(cls, manifest: Manifest, intent_digest: str) -> "Plan":
@@ -47,6 +48,7 @@ class Plan:
             loop_max=manifest.loop.iterations_max if manifest.loop else 0,
             post=manifest.program_digest("post"),
             deadline_us=manifest.deadline_us,
+            initiator=manifest.initiator,
         )
 
     def program(self, kind: str) -> str:

@@ -42,6 +42,7 @@ class Slot:
     token_digest: str
     starts_us: int
     cause: Cause
+    length_us: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,9 @@ def after_slot(saga: Saga, heard: Heard) -> Saga:
         case ReservationRequested() as requested:
             return replace(saga, asked=(requested.device, requested.reservation_id))
         case ReservationGranted() as granted if _is_asked_for(saga, heard, granted):
-            slot = Slot(granted.device, granted.reservation_id, granted.token_digest, granted.starts_us, heard.cause)
+            length_us = max(0, granted.expires_us - granted.starts_us)
+            names = (granted.device, granted.reservation_id, granted.token_digest)
+            slot = Slot(*names, granted.starts_us, heard.cause, length_us)
             return replace(saga, slot=slot)
         case ReservationExpired() as expired if speaks_for_device(heard, expired.device):
             return _lost(saga, expired.reservation_id)

@@ -13,6 +13,7 @@ from streams.deadlines import deadline_alarm_id, set_alarm
 from streams.orchestrator.plan import why_not_run
 from streams.orchestrator.saga import Ending, Saga, Slot
 from streams.orchestrator.state import (
+    AnyJob,
     Declared,
     OrchestratorState,
     Resting,
@@ -30,12 +31,17 @@ Program = Literal["preprocess", "loop", "post"]
 
 def decide(state: OrchestratorState, heard: Heard) -> Sequence[Output]:
     """What follows from an event: alarms for a job that goes on, and its next step or its end where one is due."""
-    job_id = state.job_of(heard)
-    before = state.jobs.get(job_id)
-    if before is None:
-        return ()
-    job = evolve(state, heard).jobs.get(job_id)
-    if not isinstance(job, Resting | Running):
+    job_ids = state.jobs_of(heard)
+    after = evolve(state, heard) if job_ids else state
+    return [
+        output
+        for job_id in job_ids
+        for output in _decide_job(job_id, state.jobs[job_id], after.jobs.get(job_id), heard)
+    ]
+
+
+def _decide_job(job_id: str, before: AnyJob, job: AnyJob | None, heard: Heard) -> Sequence[Output]:
+    if not isinstance(job, Resting | Running) or job is before:
         return ()
     if isinstance(job, Resting) and job.saga.ending is not None:
         return [_ended(job_id, job.saga, job.saga.ending, heard)]
@@ -99,6 +105,7 @@ def _quantum(job_id: str, saga: Saga, slot: Slot, circuits: tuple[CircuitRun, ..
         token_digest=slot.token_digest,
         circuits=circuits,
         seed=saga.plan.seed,
+        slot_us=slot.length_us if price and price.slot_hour_microusd else 0,
     )
     return Output(TOPIC, planned, job_id, _because(saga, heard))
 

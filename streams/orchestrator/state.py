@@ -1,5 +1,6 @@
 """What the orchestrator knows of each job: how far it is, what it holds, what it used, and what comes next."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
@@ -7,6 +8,8 @@ from pydantic import Discriminator
 
 from schemas.events import (
     AlarmRang,
+    HaltLifted,
+    HaltOrdered,
     IntentAdmitted,
     IntentDeclared,
     IntentRefused,
@@ -14,8 +17,11 @@ from schemas.events import (
     JobCancelled,
     JobCompleted,
     JobFailed,
+    KeyEnrolled,
+    KeyRevoked,
     PriceListPublished,
     RunCancelled,
+    SiteFounded,
     StepCompleted,
     StepFailed,
     StepOutcomeUnknown,
@@ -23,6 +29,7 @@ from schemas.events import (
 )
 from schemas.reasons import Reason
 from streams.deadlines import alarm_id, deadline_alarm_id
+from streams.halts import Halts
 from streams.orchestrator.plan import Plan
 from streams.orchestrator.saga import Ending, Saga, after_plan, after_slot, after_step, ended
 from streams.stage import Heard
@@ -64,8 +71,16 @@ class OrchestratorState:
     """All that the orchestrator decides by; a job that ended is forgotten."""
 
     prices: PriceListPublished | None = None
+    halts: Halts = field(default_factory=Halts)
     jobs: Table[str, Job] = field(default_factory=Map[str, AnyJob])
     alarms: Table[str, str] = field(default_factory=Map[str, str])
+
+    def jobs_of(self, heard: Heard) -> Sequence[str]:
+        """The ids of the jobs that an event may change: one, none, or with a halt all."""
+        if self.halts.is_new(heard):
+            return sorted(self.jobs)
+        job_id = self.job_of(heard)
+        return [job_id] if job_id in self.jobs else ()
 
     def job_of(self, heard: Heard) -> str:
         """The id of the job that an event is about; empty where it is about none."""
@@ -81,6 +96,8 @@ def evolve(state: OrchestratorState, heard: Heard) -> OrchestratorState:
     match heard.event:
         case PriceListPublished() as prices:
             return replace(state, prices=prices)
+        case SiteFounded() | KeyEnrolled() | KeyRevoked() | HaltOrdered() | HaltLifted():
+            return _after_halts(state, heard)
         case IntentDeclared() as declared if job is None:
             return _set(state, job_id, Declared(heard.digest, Plan.of(declared.manifest, heard.digest)))
         case IntentRefused(intent_digest=digest) if isinstance(job, Declared) and job.intent_digest == digest:
@@ -109,11 +126,29 @@ def _admit(state: OrchestratorState, heard: Heard, admitted: IntentAdmitted, job
     )
     if job.is_withdrawn:
         saga = replace(saga, ending=Ending("cancelled", Reason.WITHDRAWN, Reason.WITHDRAWN.sentence))
+    elif halt := state.halts.covering(job.plan.initiator):
+        saga = replace(saga, ending=Ending("cancelled", Reason.HALTED, halt.message))
     state = _set_silence_alarm(state, admitted.job_id, Resting(saga))
     if job.plan.deadline_us is None:
         return state
     name = deadline_alarm_id(admitted.job_id, job.intent_digest)
     return replace(state, alarms=state.alarms.set(name, admitted.job_id))
+
+
+def _after_halts(state: OrchestratorState, heard: Heard) -> OrchestratorState:
+    """The halts as they are now; a new one ends the jobs that it covers, each as soon as its device lets go."""
+    is_new = state.halts.is_new(heard)
+    state = replace(state, halts=state.halts.after(heard))
+    if not is_new:
+        return state
+    for job_id, job in sorted(state.jobs.items()):
+        if isinstance(job, Declared):
+            continue
+        device = job.saga.slot.device if job.saga.slot else job.saga.asked[0]
+        if halt := state.halts.covering(job.saga.plan.initiator, device):
+            halted = replace(job, saga=ended(job.saga, "cancelled", Reason.HALTED, halt.message))
+            state = _set(state, job_id, _left_if_ending(halted))
+    return state
 
 
 def _follow(state: OrchestratorState, job_id: str, job: Resting | Running, heard: Heard) -> OrchestratorState:

@@ -5,8 +5,9 @@ by a refusal. In comes what agents declare, people grant and jobs use; out go In
 ApprovalRequested and the budget's movements.
 """
 
-from streams.policy.rules import Admit, Ask, Refuse, Verdict, Wish, judge
+from streams.policy.judging import judge
 from streams.policy.stage import POLICY
 from streams.policy.state import PolicyState
+from streams.policy.wish import Admit, Ask, Refuse, Verdict, Wish
 
 __all__ = ["POLICY", "Admit", "Ask", "PolicyState", "Refuse", "Verdict", "Wish", "judge"]

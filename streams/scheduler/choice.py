@@ -19,7 +19,13 @@ from schemas.manifest import Manifest
 from schemas.reasons import Reason
 
 RULE = "score@1"
-UNAVAILABLE = {"offline": Reason.OFFLINE, "draining": Reason.DRAINING, "retired": Reason.RETIRED}
+HALTED = "halted"
+UNAVAILABLE = {
+    "offline": Reason.OFFLINE,
+    "draining": Reason.DRAINING,
+    "retired": Reason.RETIRED,
+    HALTED: Reason.HALTED,
+}
 _TIME_UNIT_US = 1_000_000
 _PRICE_UNIT_MICROUSD = 10_000
 _BEST = {
@@ -42,6 +48,7 @@ class Request:
     deadline_us: int | None
     price_ceiling_microusd: int
     devices: tuple[str, ...]
+    initiator: str
 
     @classmethod
     def of(cls, manifest: Manifest, devices: tuple[str, ...], price_ceiling_microusd: int) -> "Request":
@@ -57,6 +64,7 @@ class Request:
             deadline_us=manifest.deadline_us,
             price_ceiling_microusd=price_ceiling_microusd,
             devices=devices,
+            initiator=manifest.initiator,
         )
 
 

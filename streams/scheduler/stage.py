@@ -62,7 +62,7 @@ def _let_go(job_id: str, before: AnyJob, after: Choosing) -> Sequence[Output]:
 def _place(state: SchedulerState, job_id: str, search: Search, heard: Heard) -> Sequence[Output]:
     """Choose among the offers, say why, and ask the chosen device for a slot."""
     offers = [offered.offer for _, offered in sorted(search.offers.items())]
-    choice = choose(search.request, offers, state.limits(search.tried), heard.time_us)
+    choice = choose(search.request, offers, state.limits(search), heard.time_us)
     decided = PlacementDecided(
         job_id=job_id,
         device=choice.offer.device if choice.offer else "",

@@ -10,12 +10,16 @@ from schemas.envelope import Cause
 from schemas.events import (
     AlarmRang,
     DeviceStatusChanged,
+    HaltLifted,
+    HaltOrdered,
     IntentAdmitted,
     IntentDeclared,
     IntentRefused,
     JobCancelled,
     JobCompleted,
     JobFailed,
+    KeyEnrolled,
+    KeyRevoked,
     PlacementDecided,
     PlacementOffered,
     PolicyPublished,
@@ -23,11 +27,13 @@ from schemas.events import (
     ReservationGranted,
     ReservationRefused,
     ReservationRequested,
+    SiteFounded,
     StepPlanned,
 )
 from schemas.reasons import Reason
 from streams.deadlines import alarm_id
-from streams.scheduler.choice import UNAVAILABLE, Limits, Request
+from streams.halts import Halts
+from streams.scheduler.choice import HALTED, UNAVAILABLE, Limits, Request
 from streams.speakers import speaks_for_device
 from streams.stage import Heard
 from streams.state import Map, Table
@@ -112,16 +118,19 @@ class SchedulerState:
     """All that the scheduler decides by; a job that ended is forgotten."""
 
     policy: PolicyPublished | None = None
+    halts: Halts = field(default_factory=Halts)
     statuses: Table[str, str] = field(default_factory=Map[str, str])
     jobs: Table[str, Job] = field(default_factory=Map[str, AnyJob])
     alarms: Table[str, str] = field(default_factory=Map[str, str])
 
-    def limits(self, tried: Table[str, Reason]) -> Limits:
+    def limits(self, search: Search) -> Limits:
         """What `choose` is bound by now; without a policy no snapshot is young enough."""
-        policy = self.policy
+        policy, agent = self.policy, search.request.initiator
+        halted = {device: HALTED for device in search.request.devices if self.halts.covering(agent, device)}
+        statuses = {**self.statuses, **halted}
         if policy is None:
-            return Limits(1.0, -1, self.statuses, tried)
-        return Limits(policy.min_fidelity, policy.max_snapshot_age_us, self.statuses, tried)
+            return Limits(1.0, -1, statuses, search.tried)
+        return Limits(policy.min_fidelity, policy.max_snapshot_age_us, statuses, search.tried)
 
     def job_of(self, heard: Heard) -> str:
         """The id of the job that an event is about; empty where it is about none."""
@@ -135,6 +144,8 @@ def evolve(state: SchedulerState, heard: Heard) -> SchedulerState:
     match heard.event:
         case PolicyPublished() as policy:
             return replace(state, policy=policy)
+        case SiteFounded() | KeyEnrolled() | KeyRevoked() | HaltOrdered() | HaltLifted():
+            return replace(state, halts=state.halts.after(heard))
         case DeviceStatusChanged() as changed if speaks_for_device(heard, changed.device):
             return replace(state, statuses=state.statuses.set(changed.device, changed.status))
         case IntentDeclared() as declared if declared.job_id not in state.jobs:

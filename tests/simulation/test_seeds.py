@@ -5,6 +5,7 @@ import pytest
 from qpubus.seeds import check_seeds
 
 
+@pytest.mark.timeout(600)
 def test_over_twenty_seeds_the_energy_is_as_near_as_it_claims() -> None:
     assert check_seeds(range(1, 21)).shortfalls() == []
 

@@ -115,7 +115,10 @@ class Device:
         self.say(granted, heard)
 
     def run(self, heard: Heard, planned: StepPlanned) -> Iterator[None]:
-        """Run a step chunk by chunk; between chunks look whether to stop."""
+        """Run a step chunk by chunk; before it and between chunks look whether to stop."""
+        if stop := self.why_stop(planned):
+            self._cancel(heard, planned, 0, stop)
+            return
         started = StepStarted(
             job_id=planned.job_id,
             step=planned.step,

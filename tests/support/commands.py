@@ -50,9 +50,9 @@ def environment() -> dict[str, str]:
 
 
 @contextmanager
-def running_bus(directory: Path) -> Iterator[subprocess.Popen[str]]:
+def running_bus(directory: Path, http: str = "off", *more: str) -> Iterator[subprocess.Popen[str]]:
     """`qpubus up` on a directory, as a process; it is asked to stop at the end."""
-    command = [*QPUBUS, "up", "--data", str(directory)]
+    command = [*QPUBUS, "up", "--data", str(directory), "--http", http, *more]
     with subprocess.Popen(command, env=environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as bus:
         try:
             until = time.monotonic() + START_S

@@ -75,7 +75,7 @@ def budget(world: World) -> Iterator[str]:
             yield f"the budget is below zero after {heard.event}"
     yield from (f"{amount} of {job_id} is still held" for job_id, amount in held.items() if amount)
     state = world.desks[0].state
-    if (state.held_microusd, state.spent_microusd) != (0, spent):
+    if (state.money.held_microusd, state.money.spent_microusd) != (0, spent):
         yield "policy's own account differs"
 
 

@@ -2,7 +2,7 @@
 
 from base64 import b64encode
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -13,6 +13,8 @@ from schemas.events import (
     ApprovalRequested,
     BudgetSet,
     DevicePrice,
+    HaltLifted,
+    HaltOrdered,
     HumanProof,
     IntentDeclared,
     IntentWithdrawn,
@@ -23,8 +25,10 @@ from schemas.events import (
 )
 from schemas.keys import key_id, raw_public_key
 from schemas.manifest import Manifest, signed_payload
+from schemas.people import signed_words
 from schemas.proofs import TYPE_INTENT, approval_payload, sign_jws
 from schemas.topics import Role
+from schemas.words import Event
 from streams.stage import Heard
 from tests.support.world import SITE, START_US, World
 
@@ -33,6 +37,7 @@ DEVICES = ("chip", "noisy", "trap")
 CIRCUIT = b64encode(b"OPENQASM 3; input float theta; qubit[2] q; rx(theta) q[0];").decode()
 USD = 1_000_000
 SECOND_US = 1_000_000
+E = TypeVar("E", bound=Event)
 
 
 def key_of(name: str) -> Ed25519PrivateKey:
@@ -177,6 +182,30 @@ class Town:
             proof=proof(signer, approval_payload(statement, "deny", reason)),
         )
         return self.world.say(Role.GATEWAY, "gateway:main", event)
+
+
+def signed(event: E, signer: str, site: str = SITE) -> E:
+    """An event that is a person's own, with their signature over its words for a site."""
+    return event.model_copy(update={"proof": proof(signer, signed_words(event, site))})
+
+
+def halted(halt_id: str, scope: Literal["site", "agent", "device"], target: str, person: str) -> HaltOrdered:
+    """A halt as a person orders it."""
+    words = HaltOrdered(
+        halt_id=halt_id,
+        scope=scope,
+        target=target,
+        person=person,
+        reason="smoke in the cryostat",
+        ordered_us=START_US,
+        proof=proof(person, b""),
+    )
+    return signed(words, person)
+
+
+def lifted(halt_id: str, person: str) -> HaltLifted:
+    """The end of a halt as a person declares it."""
+    return signed(HaltLifted(halt_id=halt_id, person=person, reason="it was toast", proof=proof(person, b"")), person)
 
 
 def proof(signer: str, payload: bytes) -> HumanProof:

@@ -8,7 +8,7 @@ from random import Random
 
 import apsw
 
-from streams.log.head import Disk, sync_data
+from streams.disk import Disk, sync_data
 
 _numbers = itertools.count()
 

@@ -64,5 +64,8 @@ class MemoryLog:
         except TimeoutError:
             return
 
+    async def settle(self, partition: int) -> None:
+        """Nothing to wait for."""
+
     async def close(self) -> None:
         """Nothing to give back."""

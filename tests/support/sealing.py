@@ -40,8 +40,8 @@ class Sealing:
     def member(self, source: str) -> Membership:
         return Membership(source, SITE, self.scene.keys[source], self.scene.root)
 
-    def sealer(self) -> Sealer:
-        return Sealer(self.member("sealer:main"), self.log, self.clock)
+    def sealer(self, saved: Path | None = None) -> Sealer:
+        return Sealer(self.member("sealer:main"), self.log, self.clock, saved=saved)
 
     async def budget(self, count: int = 1) -> None:
         """Let governance grow."""

@@ -67,7 +67,7 @@ def test_a_full_disk_is_told_as_such_and_leaves_nothing_behind(
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(os, "fdatasync", full)
     with pytest.raises(ArtifactError) as caught:
         store.put(b"content")
     assert caught.value.reason == "storage_full"

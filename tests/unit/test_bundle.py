@@ -43,10 +43,7 @@ from tests.support.golden_log import (
 )
 from tests.support.signed import private_key
 
-FLIPS, EDITS, FORGED = 250, 300, 30
-ODD: tuple[Any, ...] = (
-    None, True, -1, 2**53 - 1, 1e300, "", "0", "x" * 5_000, "\x00", "🙂", [], {}, [[[[]]]], {"a": {"b": []}}, "A" * 44,
-)  # fmt: skip
+FORGED = 30
 
 
 @pytest.fixture(autouse=True)
@@ -109,7 +106,8 @@ def test_the_statement_tells_the_job_in_the_words_of_slsa() -> None:
 def test_each_proof_with_its_checkpoint_is_a_tlog_proof_of_the_events_digest() -> None:
     read = standalone.read_bundle(bundled(FREE))
     ledger = standalone.Ledger(HOME[1], HOME[0])
-    for event in map(ledger.judge, read.records):
+    own = [record for record in read.records if isinstance(record, standalone.Record)]
+    for event in map(ledger.judge, own):
         whole = event.record.proof + "\n" + read.checkpoints[event.record.topic]
         upper, _, note = whole.partition("\n\n")
         version, index, *hashes = upper.split("\n")
@@ -216,56 +214,6 @@ def test_a_bundle_under_another_root_key_is_believed_in_nothing() -> None:
     report = standalone.verify(bundled(FREE), raw_public_key(private_key("stranger")))
     assert report.verdict == standalone.TAMPERED
     assert report.findings[0].reason == "root_other"
-
-
-def test_no_flipped_bit_of_a_bundle_goes_unseen() -> None:
-    rng, data = Random(1), bundled(REFUSED)  # noqa: S311 (seeded on purpose)
-    verdicts = set()
-    for _ in range(FLIPS):
-        at = rng.randrange(len(data))
-        report = verified(data[:at] + bytes([data[at] ^ 1 << rng.randrange(8)]) + data[at + 1 :])
-        verdicts.add(report.verdict)
-    assert standalone.SOUND not in verdicts
-    assert {standalone.TAMPERED, standalone.UNREADABLE} <= verdicts
-
-
-def test_no_odd_value_anywhere_in_a_bundle_breaks_the_verifier_or_deceives_it() -> None:
-    rng, verdicts = Random(2), list[int]()  # noqa: S311 (seeded on purpose)
-    for _ in range(EDITS):
-        said = orjson.loads(bundled(REFUSED))
-        path = edit(said, rng)
-        if path[0] == "dsse":
-            continue
-        report = verified(sealed(said))
-        verdicts.append(report.verdict)
-        assert report.verdict != standalone.SOUND or path[-1] in {"append_time_us", "artifacts"}, path
-    assert {standalone.TAMPERED, standalone.UNREADABLE} <= set(verdicts)
-
-
-def test_no_odd_value_in_the_envelope_breaks_the_verifier_or_deceives_it() -> None:
-    rng = Random(3)  # noqa: S311 (seeded on purpose)
-    for _ in range(60):
-        said = orjson.loads(bundled(REFUSED))
-        edit(said["dsse"], rng)
-        assert verified(changed(orjson.dumps(said), lambda _: None, signs=False)).verdict != standalone.SOUND
-
-
-def edit(said: Any, rng: Random) -> list[Any]:
-    """Put an odd value at a random place, or take something away there; the path to it."""
-    path: list[Any] = []
-    inner = said
-    while True:
-        name = rng.choice(list(inner) if isinstance(inner, dict) else range(len(inner)))
-        path.append(name)
-        if not isinstance(inner[name], dict | list) or not inner[name] or rng.random() < 0.1:
-            break
-        inner = inner[name]
-    odd = rng.choice([each for each in ODD if each != inner[name]])
-    if rng.random() < 0.2:
-        del inner[name]
-    else:
-        inner[name] = odd
-    return path
 
 
 def test_no_body_that_its_author_signed_breaks_the_verifier() -> None:
@@ -397,6 +345,12 @@ def test_a_bundle_is_never_written_over_a_file(data: Path, tmp_path: Path) -> No
     done = qpubus("audit", "bundle", GRANTED, "-o", tmp_path / "b", "--data", data)
     assert (done.code, (tmp_path / "b").read_text()) == (1, "mine")
     assert "is there already" in done.err
+
+
+def test_a_bundle_into_a_directory_that_is_not_there_names_the_directory(data: Path, tmp_path: Path) -> None:
+    done = qpubus("audit", "bundle", GRANTED, "-o", tmp_path / "absent" / "b", "--data", data)
+    assert done.code == 1
+    assert f"{tmp_path / 'absent'} is no directory" in done.err
 
 
 def test_a_job_that_nobody_declared_is_not_bundled(data: Path, tmp_path: Path) -> None:

@@ -103,7 +103,7 @@ def test_what_a_person_signs_is_shown_first(data: Path) -> None:
         "import ",
         "$600.00",
         "1,500,000",
-        "price_asks_human@1",
+        "price-asks-human",
         "a person must grant it",
     ):
         assert shown in seen.out

@@ -12,9 +12,10 @@ import pytest
 from pydantic import BaseModel
 
 from qpubus import door
-from qpubus.door import Call, Refused, open_door
+from qpubus.door import Call, open_door
 from qpubus.door_client import ask
 from qpubus.problem import Problem
+from qpubus.refusal import Refusal
 
 
 class Word(BaseModel):
@@ -23,7 +24,7 @@ class Word(BaseModel):
 
 async def repeat(said: Word) -> Mapping[str, Any]:
     if said.word == "no":
-        raise Refused("word_unwanted", "say another word")
+        raise Refusal("word_unwanted", "say another word")
     if said.word == "defect":
         raise ZeroDivisionError("1/0")
     return {"word": said.word}

@@ -246,6 +246,15 @@ def test_an_audit_finds_what_a_revoked_key_said(data: Path) -> None:
     assert (audit.first_divergence.reason, audit.first_divergence.offset) == ("key_revoked", 1)
 
 
+def test_an_audit_finds_what_a_key_said_that_had_said_nothing_before_it_was_revoked(data: Path) -> None:
+    qpubus("keys", "revoke", key_of(data, SANDBOX), "--why", "stolen", "--data", data)
+    say(data, read_key(data / "keys" / "sandbox.pem"), 1, first=1)
+
+    assert heard_by(data, heeds_causes=False) == ([], ["key_revoked"])
+    audit = asyncio.run(verify(data))
+    assert [(finding.reason, finding.offset) for finding in audit.findings] == [("key_revoked", 0)]
+
+
 def test_a_key_is_revoked_once(data: Path) -> None:
     name = key_of(data, "agent:cowork:user-42")
     assert qpubus("keys", "revoke", name[:8], "--why", "left", "--data", data).code == 0

@@ -34,7 +34,7 @@ def test_init_says_which_keys_belong_elsewhere(tmp_path: Path) -> None:
     made = qpubus("init", "--data", tmp_path / "data")
 
     assert f"key {tmp_path}/data/keys/root.pem" in made.out
-    assert "On a real site the root key and the approvers'\nkeys belong on other machines" in made.out
+    assert "On a real site the root key and people's keys\nbelong on other machines" in made.out
 
 
 def test_init_leaves_private_keys_to_their_owner_alone(data: Path) -> None:
@@ -82,7 +82,8 @@ def test_events_are_one_object_a_line(data: Path) -> None:
 def test_events_for_a_person_name_who_said_what(data: Path) -> None:
     lines = qpubus("events", "--type", "BudgetSet", "--data", data).out.splitlines()
 
-    assert [line.split()[2:] for line in lines] == [["BudgetSet", "root", "limit=$10,000.00", "reason=founding"]]
+    founding = ["BudgetSet", "root", "limit=$10,000.00", "reason=founding", "scope=site", "period=total"]
+    assert [line.split()[2:] for line in lines] == [founding]
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,7 @@ async def submit(directory: Path, town: Sealing, policy: bytes) -> None:
     witnesses = list(parse_policy(policy).witnesses.values())
     submission = Submission(town.member("witness:main"), town.log, town.clock, witnesses)
     assert await submission.step()
+    await submission.close()
     await town.log.close()
 
 

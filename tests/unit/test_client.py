@@ -9,6 +9,7 @@ from schemas.digests import sha256_hex
 from schemas.events import ApprovalStatement, CircuitRun
 from schemas.keys import key_id, raw_public_key
 from schemas.manifest import Manifest, signed_payload
+from schemas.people import PersonKey
 from schemas.proofs import TYPE_INTENT, approval_holds, verify_jws
 
 KEY = Ed25519PrivateKey.generate()
@@ -62,8 +63,8 @@ def test_an_approvers_signature_is_for_one_statement_and_one_decision() -> None:
         nonce="0" * 64,
     )
     public = raw_public_key(KEY)
-    answer = Approver("approver:a", KEY).grant(statement)
-    assert answer.key_id == key_id(public)
-    assert approval_holds(statement, "grant", "", answer.signature, public)
-    assert not approval_holds(statement, "deny", "", answer.signature, public)
-    assert not approval_holds(statement.model_copy(update={"shots": 2}), "grant", "", answer.signature, public)
+    proof, key = Approver("approver:a", KEY).grant(statement).proof, PersonKey(public)
+    assert proof.key_id == key_id(public)
+    assert approval_holds(statement, "grant", "", proof, key)
+    assert not approval_holds(statement, "deny", "", proof, key)
+    assert not approval_holds(statement.model_copy(update={"shots": 2}), "grant", "", proof, key)

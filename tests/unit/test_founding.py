@@ -1,6 +1,7 @@
 """Founding: all of a site or none of it, its keys before its log, once and for ever."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from tests.support.commands import qpubus
 
 
 def founding() -> Founding:
-    return Founding("site-a", "agent:a", "approver:b", "wall", WallClock().now_us(), 1, 0)
+    return Founding("site-a", "agent:a", "approver:b", "wall", WallClock().now_us(), 1, 0, "operator:c")
 
 
 @pytest.fixture
@@ -49,18 +50,22 @@ def test_keys_and_trust_anchor_are_durable_before_the_log_is_in_its_place(
 ) -> None:
     synced: set[int] = set()
     when_put: set[int] = set()
-    sync, replace = os.fsync, os.replace
+    replace = os.replace
 
-    def noted_sync(descriptor: int) -> None:
-        sync(descriptor)
-        synced.add(os.fstat(descriptor).st_ino)
+    def noting(sync: Callable[[int], None]) -> Callable[[int], None]:
+        def noted(descriptor: int) -> None:
+            sync(descriptor)
+            synced.add(os.fstat(descriptor).st_ino)
+
+        return noted
 
     def noted_replace(source: Path, target: Path) -> None:
         replace(source, target)
         if Path(target).name == "log.sqlite":
             when_put.update(synced)
 
-    monkeypatch.setattr(os, "fsync", noted_sync)
+    monkeypatch.setattr(os, "fsync", noting(os.fsync))
+    monkeypatch.setattr(os, "fdatasync", noting(os.fdatasync))
     monkeypatch.setattr(os, "replace", noted_replace)
 
     found(place, founding())

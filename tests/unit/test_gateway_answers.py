@@ -23,6 +23,7 @@ from schemas.events import (
     ResultRecorded,
 )
 from schemas.keys import key_id, raw_public_key
+from schemas.people import PersonKey
 from schemas.proofs import approval_holds
 from streams.policy import POLICY
 from streams.worker import Site, Worker
@@ -79,8 +80,8 @@ def test_a_grant_is_appended_with_the_persons_proof(tmp_path: Path) -> None:
         said = await gateway.grant(town.approver.grant(statement))
         assert isinstance(said, Said)
         (granted,) = await town.events(ApprovalGranted)
-        public = raw_public_key(town.keys[APPROVER])
-        assert approval_holds(statement, "grant", "", granted.proof.signature, public)
+        key = PersonKey(raw_public_key(town.keys[APPROVER]))
+        assert approval_holds(statement, "grant", "", granted.proof, key)
 
     while_waiting(tmp_path, scenario)
 
@@ -109,6 +110,30 @@ def test_a_denial_and_its_reason_reach_the_agent(tmp_path: Path) -> None:
         await gateway.deny(town.approver.deny(statement, "too dear"), "too dear")
         await settle(policy_of(town))
         assert await gateway.outcome("bell-1") == Outcome("refused", "denied", "too dear", None)
+
+    while_waiting(tmp_path, scenario)
+
+
+def test_a_denial_with_a_kept_reason_gives_the_agent_its_pointer_alone(tmp_path: Path) -> None:
+    async def scenario(town: Town, gateway: Gateway, statement: ApprovalStatement) -> None:
+        pointer = await gateway.keep_reason("bell-1", key_id(raw_public_key(town.keys[APPROVER])), "too dear")
+        assert isinstance(pointer, str)
+        await gateway.deny(town.approver.deny(statement, pointer), pointer)
+        await settle(policy_of(town))
+        assert await gateway.outcome("bell-1") == Outcome("refused", "denied", pointer, None)
+        assert town.vault.told(pointer) == "too dear"
+
+    while_waiting(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("other", ["approver:stranger", APPROVER])
+def test_a_pointer_to_no_reason_of_their_own_is_refused(tmp_path: Path, other: str) -> None:
+    async def scenario(town: Town, gateway: Gateway, statement: ApprovalStatement) -> None:
+        pointer = town.vault.keep_reason("too dear", other, "bell-1")
+        if other == APPROVER:
+            town.vault.erase(other)
+        assert code_of(await gateway.deny(town.approver.deny(statement, pointer), pointer)) == "reason_missing"
+        assert await town.events(ApprovalDenied) == []
 
     while_waiting(tmp_path, scenario)
 

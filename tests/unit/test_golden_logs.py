@@ -10,6 +10,7 @@ import pytest
 from agents.clock import VirtualClock
 from agents.drafts import draft
 from agents.party import Membership, Party
+from qpubus.governing import lacking_schemas
 from replay.audit import verify_log
 from replay.redecide import redecide
 from replay.stages import OLDER, STAGES
@@ -96,8 +97,11 @@ def decide_in_other_words(state: Any, heard: Heard) -> list[Output]:
 
 
 async def declared_again(log: EmbeddedLog) -> None:
-    """The gateway says the first intent a second time, which policy refuses."""
-    items = await Reader(log, 0, TOPICS, ROOTS).read(10_000)
+    """The root publishes what is lacking, and the gateway says the first intent again, which policy refuses."""
+    reader = Reader(log, 0, TOPICS, ROOTS)
+    items = await reader.read(10_000)
+    root = Party(Membership("root", SITE, private_key("root"), root_public_key()), log, VirtualClock(LATER_US))
+    await root.say(*(draft(each, LATER_US, subject=SITE) for each in lacking_schemas(reader.admission(SITE))))
     intent = next(item.event for item in items if isinstance(item, Heard) and isinstance(item.event, IntentDeclared))
     member = Membership("gateway:main", SITE, private_key("gateway:main"), root_public_key())
     await Party(member, log, VirtualClock(LATER_US)).say(draft(intent, LATER_US))

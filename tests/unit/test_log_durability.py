@@ -15,8 +15,8 @@ import apsw
 import pytest
 
 from schemas.envelope import Record
+from streams.disk import Disk
 from streams.log.embedded import EmbeddedLog, create
-from streams.log.head import Disk
 from streams.log.port import AppendUnknown, LogError
 from streams.log.reading import open_copy
 from tests.support.media import FailingMedium, ForgetfulMedium

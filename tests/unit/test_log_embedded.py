@@ -9,10 +9,12 @@ from pathlib import Path
 import apsw
 import pytest
 
+from schemas.events import AlarmRang
 from streams.log.embedded import EmbeddedLog, create
 from streams.log.port import LogError, _murmur2
 from streams.log.reading import EmbeddedReader
 from tests.support.records import record
+from tests.support.signed import Signers
 
 
 @pytest.fixture(autouse=True)
@@ -242,3 +244,26 @@ def test_many_topic_partitions_have_room_in_the_head(tmp_path: Path) -> None:
         await again.close()
 
     asyncio.run(story())
+
+
+def test_a_sealed_batch_is_read_from_any_place_and_to_any_other(data: Path) -> None:
+    events = [AlarmRang(alarm_id=f"alarm-{number}", rings_us=1) for number in range(5)]
+    batch = Signers().batch("clock:main", *events, topic="alarms")
+
+    async def story() -> None:
+        log = opened(data)
+        await log.append([*batch, record("alarms", 6), *batch])
+        said = [*batch, record("alarms", 6), *batch]
+        for offset in range(len(said) + 1):
+            for limit in range(1, len(said) + 1):
+                there = await log.read("alarms", 0, offset, limit)
+                assert [each.record for each in there] == said[offset : offset + limit]
+                assert [each.offset for each in there] == list(range(offset, min(offset + limit, len(said))))
+                bare = await log.read_bare("alarms", 0, offset, limit)
+                assert [each.value for each in bare] == [each.value for each in said[offset : offset + limit]]
+        await log.close()
+
+    asyncio.run(story())
+    connection = apsw.Connection(str(data / "log.sqlite"))
+    assert [row[0] for row in connection.execute("SELECT count(*) FROM records")] == [3]
+    connection.close()

@@ -26,14 +26,28 @@ from schemas.events import (
 )
 from schemas.keys import raw_public_key
 from schemas.manifest import Manifest
+from schemas.people import PersonKey
 from schemas.proofs import approval_holds
 from schemas.topics import Role
 from streams.deadlines import TIME_US_MAX
 from streams.policy import POLICY, Admit, Ask, Refuse, Wish, judge
-from streams.policy.rules import dollars
+from streams.policy.wish import dollars
 from streams.usage import COUNT_MAX
 from tests.support.actors import Device, cast_of, play
-from tests.support.jobs import AGENT, APPROVER, USD, Town, declared, hybrid, id_of, key_of, manifest, policy, prices
+from tests.support.jobs import (
+    AGENT,
+    APPROVER,
+    USD,
+    Town,
+    declared,
+    hybrid,
+    id_of,
+    key_of,
+    manifest,
+    policy,
+    prices,
+    proof,
+)
 from tests.support.world import World
 
 PUBLIC_KEY = raw_public_key(key_of(APPROVER))
@@ -265,7 +279,7 @@ class TestAPersonIsAsked:
         place.govern(policy(cost_max_microusd=USD))
         place.grant("job-1")
         assert reason(place) == "price_over_policy"
-        assert place.world.state(POLICY).held_microusd == 0
+        assert place.world.state(POLICY).money.held_microusd == 0
 
     def test_only_once_by_an_alarm_of_a_request_that_was_replaced(self) -> None:
         place = asked_town()
@@ -394,7 +408,7 @@ class TestAJobIsSettled:
         captured, released = world.said(BudgetCaptured)[0], world.said(BudgetReleased)[0]
         assert captured.classical_microusd == 10_000
         assert captured.amount_microusd + released.amount_microusd == world.said(BudgetHeld)[0].amount_microusd
-        assert world.state(POLICY).spent_microusd == captured.amount_microusd
+        assert world.state(POLICY).money.spent_microusd == captured.amount_microusd
 
     def test_never_above_its_hold(self) -> None:
         class Endless(Device):
@@ -441,16 +455,17 @@ class TestAJobIsSettled:
 
 def test_a_statement_with_numbers_that_no_proof_can_hold_is_not_approved() -> None:
     statement = asked_town().world.said(ApprovalRequested)[0].statement
-    assert not approval_holds(statement.model_copy(update={"expires_us": 1 << 57}), "grant", "", b"", PUBLIC_KEY)
+    unsayable = statement.model_copy(update={"expires_us": 1 << 57})
+    assert not approval_holds(unsayable, "grant", "", proof(APPROVER, b""), PersonKey(PUBLIC_KEY))
 
 
 def test_a_dry_run_asks_the_same_rules() -> None:
     place = town()
-    limits = place.world.state(POLICY).limits()
+    state = place.world.state(POLICY)
     now_us = place.world.now_us
-    assert isinstance(judge(limits, Wish.of(manifest()), now_us), Admit)
-    assert isinstance(judge(limits, Wish.of(manifest(**DEAR)), now_us), Ask)
-    assert isinstance(judge(limits, Wish.of(manifest(allowed_devices=("elsewhere",))), now_us), Refuse)
+    assert isinstance(judge(state, Wish.of(manifest()), now_us), Admit)
+    assert isinstance(judge(state, Wish.of(manifest(**DEAR)), now_us), Ask)
+    assert isinstance(judge(state, Wish.of(manifest(allowed_devices=("elsewhere",))), now_us), Refuse)
     assert place.world.said(BudgetHeld) == []
 
 

@@ -1,4 +1,5 @@
 import pytest
+from pydantic import ValidationError
 
 from schemas.events import DevicePrice, PriceListPublished
 from streams.pricing import charge_microusd, classical_microusd, price_of, run_microusd
@@ -10,6 +11,16 @@ TRAP = DevicePrice(
 
 def test_a_charge_is_tasks_and_shots_and_time() -> None:
     assert charge_microusd(TRAP, tasks=2, shots=3, device_time_us=3_600_000_000) == 2 * 300_000 + 3 * 80_000 + 7
+
+
+def test_a_charge_is_device_seconds_and_hours_of_the_slot_too() -> None:
+    price = TRAP.model_copy(update={"hour_microusd": 0, "second_microusd": 300_000, "slot_hour_microusd": 10})
+    assert charge_microusd(price, 0, 0, 1_500_001, 3_600_000_001) == 450_001 + 11
+
+
+def test_a_price_of_a_kind_that_nobody_could_charge_is_none() -> None:
+    with pytest.raises(ValidationError, match="gate_shot_microusd"):
+        DevicePrice.model_validate(TRAP.model_dump() | {"gate_shot_microusd": 220})
 
 
 @pytest.mark.parametrize(("time_us", "expected"), [(0, 0), (1, 1), (3_600_000_000, 7), (3_600_000_001, 8)])

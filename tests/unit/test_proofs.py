@@ -5,9 +5,10 @@ import orjson
 import pytest
 import rfc8785
 
-from schemas.events import ApprovalStatement, IntentDeclared
+from schemas.events import ApprovalStatement, HumanProof, IntentDeclared
 from schemas.keys import key_id, raw_public_key
 from schemas.manifest import JobBudget, Manifest, Quantum, plain
+from schemas.people import PersonKey
 from schemas.proofs import (
     TYPE_INTENT,
     TYPE_MANIFEST,
@@ -139,16 +140,17 @@ def test_an_intent_that_names_another_key_than_its_proof_does_not_hold() -> None
 
 def test_an_approval_holds_for_its_statement_decision_and_reason_alone() -> None:
     signature = KEY.sign(approval_payload(STATEMENT, "deny", "too dear"))
-    public_key = raw_public_key(KEY)
-    assert approval_holds(STATEMENT, "deny", "too dear", signature, public_key)
-    assert not approval_holds(STATEMENT, "grant", "too dear", signature, public_key)
-    assert not approval_holds(STATEMENT, "deny", "other", signature, public_key)
-    assert not approval_holds(STATEMENT.model_copy(update={"shots": 11}), "deny", "too dear", signature, public_key)
-    assert not approval_holds(STATEMENT, "deny", "too dear", signature, raw_public_key(OTHER))
-    assert not approval_holds(STATEMENT, "deny", "too dear", signature, bytes(32))
+    proof = HumanProof(proof_type="ed25519", key_id="0" * 32, signature=signature)
+    key = PersonKey(raw_public_key(KEY))
+    assert approval_holds(STATEMENT, "deny", "too dear", proof, key)
+    assert not approval_holds(STATEMENT, "grant", "too dear", proof, key)
+    assert not approval_holds(STATEMENT, "deny", "other", proof, key)
+    assert not approval_holds(STATEMENT.model_copy(update={"shots": 11}), "deny", "too dear", proof, key)
+    assert not approval_holds(STATEMENT, "deny", "too dear", proof, PersonKey(raw_public_key(OTHER)))
+    assert not approval_holds(STATEMENT, "deny", "too dear", proof, PersonKey(bytes(32)))
 
 
 def test_what_an_approver_signs_is_rfc_8785_json() -> None:
     signed = approval_payload(STATEMENT, "grant")
     assert signed == rfc8785.dumps(orjson.loads(signed))
-    assert orjson.loads(signed)["statement"] == STATEMENT.model_dump(mode="json")
+    assert orjson.loads(signed)["statement"] == STATEMENT.model_dump(mode="json", exclude_defaults=True)

@@ -20,18 +20,18 @@ NESTED = f"{WITNESSES}group X 2 W1 W2 W3\ngroup Y any W4 W5\ngroup XY all X Y\nq
 @pytest.mark.parametrize(
     ("quorum", "cosigned", "met"),
     [
-        ("quorum W1\n", {"W1"}, True),
-        ("quorum W1\n", {"W2"}, False),
-        ("quorum none\n", set(), True),
-        ("group G 2 W1 W2 W3\nquorum G\n", {"W1", "W3"}, True),
-        ("group G 2 W1 W2 W3\nquorum G\n", {"W1", "W4"}, False),
-        ("group G all W1 W2\nquorum G\n", {"W1"}, False),
-        ("group G any W1 W2\nquorum G\n", {"W2"}, True),
+        ("quorum W1\n", "W1", True),
+        ("quorum W1\n", "W2", False),
+        ("quorum none\n", "", True),
+        ("group G 2 W1 W2 W3\nquorum G\n", "W1 W3", True),
+        ("group G 2 W1 W2 W3\nquorum G\n", "W1 W4", False),
+        ("group G all W1 W2\nquorum G\n", "W1", False),
+        ("group G any W1 W2\nquorum G\n", "W2", True),
     ],
     ids=lambda value: str(value).strip(),
 )
-def test_a_quorum_is_met_by_enough_witnesses_and_no_fewer(quorum: str, cosigned: set[str], met: bool) -> None:
-    assert parse_policy((WITNESSES + quorum).encode()).is_met(cosigned) is met
+def test_a_quorum_is_met_by_enough_witnesses_and_no_fewer(quorum: str, cosigned: str, met: bool) -> None:
+    assert parse_policy((WITNESSES + quorum).encode()).is_met(set(cosigned.split())) is met
 
 
 @pytest.mark.parametrize(("cosigned", "met"), [("W1 W2 W5", True), ("W1 W2 W3", False), ("W1 W4 W5", False)])

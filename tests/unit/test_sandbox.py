@@ -13,6 +13,8 @@ from agents.sandbox import STARTS_MAX, Sandbox
 from schemas.digests import sha256_hex
 from schemas.events import (
     CircuitRun,
+    HaltOrdered,
+    HumanProof,
     JobCancelled,
     JobFailed,
     Observable,
@@ -22,9 +24,11 @@ from schemas.events import (
     StepPlanned,
     StepStarted,
 )
+from schemas.keys import key_id, raw_public_key
+from schemas.people import signed_words
 from tests.support.bell import bell_manifest
 from tests.support.placed import bell_run
-from tests.support.town import EPOCH_US, TRAP, Town, new_town
+from tests.support.town import APPROVER, EPOCH_US, SITE, TRAP, Town, new_town
 
 ECHO = "import json, sys; json.dump({'given': json.load(sys.stdin)}, sys.stdout)"
 ASK = """import json
@@ -329,3 +333,24 @@ def test_an_input_that_is_no_json_fails_the_step(tmp_path: Path) -> None:
         return (await town.events(StepFailed))[0].reason
 
     assert asyncio.run(scenario()) == "input_malformed"
+
+
+def test_a_program_that_was_planned_does_not_begin_once_its_agent_is_halted(tmp_path: Path) -> None:
+    async def scenario() -> list[StepStarted]:
+        town = await planned_step(tmp_path, ECHO)
+        await town.say("gateway:main", halt_of(town, town.agent.source))
+        await town.run(town.sandbox())
+        return await town.events(StepStarted)
+
+    assert asyncio.run(scenario()) == []
+
+
+def halt_of(town: Town, agent: str) -> HaltOrdered:
+    """An approver's order to stop an agent."""
+    person = town.member(APPROVER)
+    unsigned = HumanProof(proof_type="ed25519", key_id=key_id(raw_public_key(person.key)), signature=b"")
+    words = HaltOrdered(
+        halt_id="h1", scope="agent", target=agent, person=APPROVER, reason="-", ordered_us=EPOCH_US, proof=unsigned
+    )
+    signature = person.key.sign(signed_words(words, SITE))
+    return words.model_copy(update={"proof": unsigned.model_copy(update={"signature": signature})})

@@ -1,18 +1,25 @@
 """The sealer: when a round is due, what it covers, and that it never seals against what it sealed before."""
 
+from pathlib import Path
+
 import pytest
 
 from agents.sealer import RECORDS_MAX
+from replay.audit import verify
+from replay.verdict import Verdict
+from schemas.admission import Stored
 from schemas.checkpoints import head_holds, origin_of
 from schemas.envelope import Stray, raw_digest
 from schemas.events import CheckpointSealed, TreeHead
 from schemas.keys import raw_public_key
 from schemas.merkle import EMPTY_ROOT, leaf_hash, root_hash
 from schemas.topics import TOPICS
-from streams.log.port import AppendUnknown, LogCorrupt, LogError, LogIncomplete
+from streams.log.port import AppendUnknown, Log, LogCorrupt, LogError, LogIncomplete
+from streams.log.reading import EmbeddedReader
+from streams.trees import Trees
 from tests.support.memory_log import MemoryLog
 from tests.support.scene import EPOCH_US, SITE
-from tests.support.sealing import SECOND_US, in_memory
+from tests.support.sealing import SECOND_US, in_memory, on_disk
 
 
 def head(sealed: CheckpointSealed, topic: str) -> TreeHead:
@@ -191,3 +198,87 @@ async def test_a_schema_published_in_the_same_round_makes_a_statement() -> None:
     await town.pass_time(town.sealer())
     [sealed] = await town.rounds()
     assert head(sealed, "intents").root != leaf_hash(raw_digest(early)).hex()
+
+
+async def test_saved_trees_grow_on_to_the_roots_over_all_events(tmp_path: Path) -> None:
+    town, saved = await in_memory(), tmp_path / "trees.json"
+    for _ in range(3):
+        await town.budget(3)
+        await town.sealer(saved).finish()
+        assert saved.exists()
+    last = (await town.rounds())[-1]
+    leaves = [leaf_hash(digest) for digest in await town.digests("governance")]
+    assert (head(last, "governance").size, head(last, "governance").root) == (len(leaves), root_hash(leaves).hex())
+
+
+@pytest.mark.parametrize(
+    "spoiled", [b"", b"{}", b'{"round":1,"trees":{}}', b'{"round":1,"trees":{"intents":[5,"ff"]}}']
+)
+async def test_saved_trees_that_no_round_sealed_are_grown_anew(tmp_path: Path, spoiled: bytes) -> None:
+    town, saved = await in_memory(), tmp_path / "trees.json"
+    await town.sealer(saved).finish()
+    saved.write_bytes(spoiled)
+    await town.budget()
+    await town.sealer(saved).finish()
+    assert [sealed.round for sealed in await town.rounds()] == [1, 2]
+
+
+async def test_saved_trees_of_another_log_are_not_believed(tmp_path: Path) -> None:
+    saved = tmp_path / "trees.json"
+    other = await in_memory()
+    await other.alarm(3)
+    await other.sealer(saved).finish()
+    town = await in_memory()
+    await town.budget()
+    await town.sealer().finish()
+    await town.budget()
+    await town.sealer(saved).finish()
+    [first, second] = await town.rounds()
+    assert (head(second, "alarms").size, head(first, "alarms").size) == (0, 0)
+    assert (
+        head(second, "governance").root
+        == root_hash([leaf_hash(each) for each in await town.digests("governance")]).hex()
+    )
+
+
+async def test_what_this_process_appended_is_sealed_as_it_was_appended(tmp_path: Path) -> None:
+    town = await on_disk(tmp_path / "data")
+    sealer = town.sealer()
+    await town.pass_time(sealer)
+    await town.alarm(3)
+    read = _reads_of(town.log)
+    await town.pass_time(sealer)
+    await town.log.close()
+    assert "alarms" not in read
+    assert (await verify(tmp_path / "data", {SITE: town.scene.root})).verdict is Verdict.SOUND
+
+
+async def test_what_nobody_sealed_here_is_read_back(tmp_path: Path) -> None:
+    town = await on_disk(tmp_path / "data")
+    sealer = town.sealer()
+    await town.pass_time(sealer)
+    await town.alarm(2)
+    await town.log.append([Stray("alarms", SITE.encode(), b"no event", ())])
+    await town.alarm(2)
+    read = _reads_of(town.log)
+    await town.pass_time(sealer)
+    rounds = await town.rounds()
+    await town.log.close()
+    log = EmbeddedReader(tmp_path / "data")
+    fresh = Trees(log, 0, {SITE: town.scene.root})
+    await fresh.compare(rounds[-1])
+    await log.close()
+    assert "alarms" in read
+
+
+def _reads_of(log: Log) -> list[str]:
+    """The topics that are read from a log from now on, as they are."""
+    topics: list[str] = []
+    plain = log.read
+
+    async def read(topic: str, partition: int, offset: int, limit: int) -> list[Stored]:
+        topics.append(topic)
+        return await plain(topic, partition, offset, limit)
+
+    log.read = read  # type: ignore[method-assign]  # listens, and changes nothing
+    return topics

@@ -5,32 +5,26 @@ function audits the directory: it must name the very record, or call the log unr
 """
 
 import asyncio
-from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from random import Random
 from typing import Any
 
-import apsw
 import pytest
 
 from replay.audit import verify
 from replay.verdict import Audit, Verdict
 from schemas.admission import Stored
-from schemas.envelope import Record
 from schemas.events import AlarmRang, IntentWithdrawn, SchemaPublished
 from schemas.keys import raw_public_key
-from schemas.topics import TOPICS
 from streams.log.embedded import EmbeddedLog, create
-from streams.log.head import Memory, head_text, slot_bytes
-from streams.log.layout import base_of, chain_after, genesis
 from streams.log.reading import open_copy
+from tests.support.rows import DATABASE, Rows
 from tests.support.signed import MEMBERS, NOW_US, SCHEMAS, Signers, enrolment, private_key
 
 LOG_ID = "5c7b6f0e9d3a41f2b8c4a7d1e0f39b62"
 WITHDRAWAL = {"job_id": "job-1", "agent_key_id": "k", "agent_proof": "p"}
 FLIPS_OF_RECORDS, FLIPS_OF_FILE, FORGERIES, SWAPS = 1_000, 700, 400, 60
-DATABASE = "log.sqlite"
 
 
 @pytest.fixture(autouse=True)
@@ -95,30 +89,15 @@ def test_the_log_is_sound_before_it_is_changed(data: Path) -> None:
 
 
 def test_a_changed_byte_of_a_stored_record_is_found_at_its_place(data: Path) -> None:
+    edited = Rows(data, LOG_ID)
     rng, keep, before = Random(1), _saved(data), rows(data)  # noqa: S311 (seeded on purpose)
     for number in range(FLIPS_OF_RECORDS):
         keep()
         stored = before[number % len(before)]
-        _change(data, stored, rng)
+        edited.flip(stored, rng)
         found = audit(data)
         assert found.verdict is Verdict.TAMPERED
         assert place(found) == (stored.topic, stored.offset)
-
-
-def _change(data: Path, stored: Stored, rng: Random) -> None:
-    """Flip a bit in a column of a record."""
-    column, part = rng.choice(list(zip(("value", "seal", "texts"), _parts(stored), strict=True)))
-    changed = flip(part, rng.randrange(len(part)), 1 << rng.randrange(7))
-    value = changed.decode("ascii") if column == "texts" else changed
-    _execute(data, f"UPDATE records SET {column} = ? WHERE position = ?", value, _position(stored))  # noqa: S608 (ours)
-
-
-def _parts(stored: Stored) -> Iterator[bytes]:
-    record = stored.record
-    assert isinstance(record, Record)
-    yield record.value
-    yield record.seal
-    yield '"'.join((record.key, *record[3:12])).encode()
 
 
 def test_a_changed_byte_anywhere_in_the_file_never_changes_an_event_unseen(data: Path) -> None:
@@ -139,7 +118,7 @@ def test_a_record_that_is_dropped_is_missed_at_its_place(data: Path) -> None:
     keep = _saved(data)
     for stored in rows(data):
         keep()
-        _execute(data, "DELETE FROM records WHERE position = ?", _position(stored))
+        Rows(data, LOG_ID).drop(stored)
         found = audit(data)
         assert (found.verdict, place(found)) == (Verdict.INCOMPLETE, (stored.topic, stored.offset))
 
@@ -150,9 +129,7 @@ def test_two_records_that_are_swapped_are_found_at_the_first(data: Path) -> None
     for _ in range(SWAPS):
         keep()
         first, second = sorted(rng.sample(intents, 2), key=lambda stored: stored.offset)
-        one, other = _position(first), _position(second)
-        for old, new in ((one, -1), (other, one), (-1, other)):
-            _execute(data, "UPDATE records SET position = ? WHERE position = ?", new, old)
+        Rows(data, LOG_ID).swap(first, second)
         found = audit(data)
         assert (found.verdict, place(found)) == (Verdict.TAMPERED, ("intents", first.offset))
 
@@ -161,47 +138,46 @@ def test_a_cut_at_the_end_is_told_with_the_place_where_the_log_ended(data: Path)
     keep = _saved(data)
     before = rows(data)
     for topic in ("governance", "intents", "alarms"):
-        lines = [stored for stored in before if stored.topic == topic]
-        for stored in lines:
+        for stored in before:
+            if stored.topic != topic:
+                continue
             keep()
-            at = _position(stored)
-            _execute(data, "DELETE FROM records WHERE position BETWEEN ? AND ?", at, at + len(lines))
+            Rows(data, LOG_ID).cut(stored)
             found = audit(data)
             assert (found.verdict, place(found)) == (Verdict.INCOMPLETE, (topic, stored.offset))
 
 
 def test_a_forger_who_makes_chains_and_head_anew_is_found_by_the_seals(data: Path) -> None:
     """Neither key nor memory: whoever owns the file can make every hash in it fit again, but no signature."""
+    edited = Rows(data, LOG_ID)
     rng, keep, before = Random(4), _saved(data), rows(data)  # noqa: S311 (seeded on purpose)
     for _ in range(FORGERIES):
         keep()
         stored = rng.choice(before)
-        _change(data, stored, rng)
-        _forge(data)
+        edited.flip(stored, rng)
+        edited.forge()
         found = audit(data)
         assert (found.verdict, place(found)) == (Verdict.TAMPERED, (stored.topic, stored.offset))
 
 
 def test_a_forger_who_leaves_a_record_out_is_found_by_the_sequences(data: Path) -> None:
-    keep = _saved(data)
+    keep, edited = _saved(data), Rows(data, LOG_ID)
     before = rows(data)
     for topic in ("intents", "alarms"):
         lines = [stored for stored in before if stored.topic == topic]
         for stored in lines[:-1]:
             keep()
-            at = _position(stored)
-            _execute(data, "DELETE FROM records WHERE position = ?", at)
-            for following in range(at + 1, at + len(lines) - stored.offset):
-                _execute(data, "UPDATE records SET position = ? WHERE position = ?", following - 1, following)
-            _forge(data)
+            edited.leave_out(stored)
+            edited.forge()
             found = audit(data)
             assert (found.verdict, place(found)) == (Verdict.INCOMPLETE, (topic, stored.offset))
 
 
 def test_a_forger_who_cuts_the_end_off_is_found_by_what_this_account_remembers(data: Path) -> None:
     last = [stored for stored in rows(data) if stored.topic == "alarms"][-1]
-    _execute(data, "DELETE FROM records WHERE position = ?", _position(last))
-    _forge(data, forget=False)
+    edited = Rows(data, LOG_ID)
+    edited.drop(last)
+    edited.forge(forget=False)
     found = audit(data)
     assert (found.verdict, place(found)) == (Verdict.INCOMPLETE, ("alarms", last.offset))
 
@@ -216,42 +192,3 @@ def _saved(data: Path) -> Any:
         (data / f"{DATABASE}-wal").unlink(missing_ok=True)
 
     return keep
-
-
-def _position(stored: Stored) -> int:
-    return base_of(TOPICS.index(stored.topic), 0) | stored.offset
-
-
-def _execute(data: Path, statement: str, *values: Any) -> None:
-    connection = _connection(data)
-    connection.execute(statement, values)
-    connection.close()
-
-
-def _forge(data: Path, *, forget: bool = True) -> None:
-    """Make every chain and the head fit what the rows now hold; and let this account forget what it knew."""
-    connection = _connection(data)
-    connection.execute("BEGIN")
-    lines = []
-    for number, topic in enumerate(TOPICS):
-        chain, size = genesis(LOG_ID, topic, 0), 0
-        bounds = (base_of(number, 0), base_of(number, 1))
-        found = connection.execute("SELECT * FROM records WHERE position >= ? AND position < ?", bounds).fetchall()
-        for position, append_time_us, texts, value, seal, _ in found:
-            chain = chain_after(chain, append_time_us, texts, value, seal)  # type: ignore[arg-type]  # a row may hold anything
-            connection.execute("UPDATE records SET chain = ? WHERE position = ?", (chain, position))
-            size += 1
-        if size:
-            lines.append(f"{topic} 0 {size} {chain.hex()}")
-    connection.execute("COMMIT")
-    connection.close()
-    (data / "head").write_bytes(2 * head_text(LOG_ID, 1_000, lines).ljust(slot_bytes(len(TOPICS)), b"\n"))
-    memory = Memory(LOG_ID).path
-    if forget and memory:
-        memory.unlink(missing_ok=True)
-
-
-def _connection(data: Path) -> apsw.Connection:
-    connection = apsw.Connection(str(data / DATABASE))
-    connection.pragma("synchronous", "off")
-    return connection

@@ -25,6 +25,7 @@ from schemas.manifest import signed_payload
 from schemas.traces import DecisionTrace, SealedTrace, TraceOption, seal_trace, trace_digest
 from tests.support.bell import bell_manifest
 from tests.support.commands import qpubus, running_bus
+from tests.support.leaks import exported, files_with, in_base64
 from tests.support.town import AGENT, SITE, Town, new_town
 
 Found = TypeVar("Found")
@@ -53,12 +54,6 @@ def in_town(directory: Path, scenario: Callable[[Town, Gateway], Awaitable[Found
         return await scenario(town, town.gateway())
 
     return asyncio.run(run())
-
-
-def files_with(text: bytes, *places: Path) -> list[Path]:
-    """The files in which a text stands."""
-    files = [file for place in places for file in ([place] if place.is_file() else place.rglob("*"))]
-    return [file for file in files if file.is_file() and text in file.read_bytes()]
 
 
 def test_the_same_agent_seals_the_same_trace_of_a_job_alike() -> None:
@@ -228,14 +223,11 @@ def test_after_erasure_no_plain_text_is_left_anywhere_and_every_proof_holds(
     trace.unlink()
     shown: dict[str, Any] = qpubus("vault", "show", job, "--data", data, "--json").json
     out = tmp_path / "out"
-    out.mkdir()
-    assert qpubus("log", "export", out / "log", "--data", data).code == 0
-    assert qpubus("audit", "export", "--format", "ocsf", "-o", out / "ocsf", "--data", data).code == 0
-    assert qpubus("audit", "export", "--format", "prov", "--job", job, "-o", out / "prov", "--data", data).code == 0
+    exported(data, job, out)
 
-    for text in PLAIN:
-        assert files_with(text.encode(), data, out, tmp_path / "state") == []
-    assert files_with(shown["text_digest"].encode(), out) == [out / "ocsf"]
+    for text in (*map(str.encode, PLAIN), *in_base64(WISH.encode())):
+        assert files_with(text, data, out, tmp_path / "state") == []
+    assert out / "ocsf" in files_with(shown["text_digest"].encode(), out)
     assert (shown["trace"], shown["erased"]) == (None, True)
     assert erased.json["text_digests"] == [shown["text_digest"]]
     summary = TraceSealed.model_validate({name: shown[name] for name in TraceSealed.model_fields}).summary

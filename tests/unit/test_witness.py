@@ -22,7 +22,7 @@ from agents.witness.witness import (
 from schemas.keys import raw_public_key
 from schemas.merkle import Frontier, consistency_proof, leaf_hash
 from schemas.note import Checkpoint, Kind, Note, NoteKey, Signature, parse_checkpoint, parse_signature, sign_text
-from streams.log.head import Disk
+from streams.disk import Disk
 
 ORIGIN = "qpubus/abc/intents/0"
 LOG_KEY = Ed25519PrivateKey.from_private_bytes(b"l" * 32)

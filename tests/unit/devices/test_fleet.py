@@ -3,11 +3,13 @@ from pathlib import Path
 
 import pytest
 
-from agents.devices.compiler import compile_circuit
+from agents.devices.compiler import compile_circuit, predicted_probabilities
 from agents.devices.drift import Disturbance
 from agents.devices.fleet import EmulatedDevice, open_fleet
 from agents.devices.ledger import ChunkOrder, ChunkRecord, Reservation, RunRefused
 from agents.devices.qasm import parse_template
+from agents.devices.seeds import sample_counts
+from agents.devices.snapshot import Snapshot
 
 NOW_US = 1_790_000_000_000_000
 HOUR_US = 3_600_000_000
@@ -15,8 +17,10 @@ TOKEN = b"token"
 BELL = "OPENQASM 3.0; qubit[2] q; bit[2] c; h q[0]; cx q[0], q[1]; c = measure q;"
 
 
-def run_bell(device: EmulatedDevice, shots: int = 5_000, seed: int = 11) -> ChunkRecord:
-    snapshot = device.calibrate(NOW_US)
+def run_bell(
+    device: EmulatedDevice, snapshot: Snapshot | None = None, shots: int = 5_000, seed: int = 11
+) -> ChunkRecord:
+    snapshot = snapshot or device.calibrate(NOW_US)
     circuit = compile_circuit(parse_template(BELL), {}, snapshot)
     digest = hashlib.sha256(TOKEN).hexdigest()
     device.reserve(Reservation(digest, "job", 10**6, NOW_US, NOW_US + HOUR_US, NOW_US + HOUR_US), NOW_US)
@@ -36,8 +40,9 @@ def test_two_fleets_of_one_seed_give_the_same_counts_and_another_seed_others(tmp
 def test_a_recorded_chunk_drawn_again_gives_its_own_counts(tmp_path: Path) -> None:
     device = open_fleet(tmp_path, 3)["cloud-garnet-1"]
     record = run_bell(device)
-    circuit = compile_circuit(parse_template(BELL), {}, device.calibrate(NOW_US))
-    assert device.rerun(record, circuit) == record.counts
+    snapshot = device.calibrate(NOW_US)
+    circuit = compile_circuit(parse_template(BELL), {}, snapshot)
+    assert device.rerun(record, circuit, snapshot) == record.counts
 
 
 def test_a_disturbed_device_gives_more_errors(tmp_path: Path) -> None:
@@ -69,3 +74,14 @@ def test_a_held_slot_moves_the_next_one_behind_it(tmp_path: Path) -> None:
     device = open_fleet(tmp_path, 3)["onprem-iontrap-1"]
     device.reserve(Reservation("a" * 64, "job", 1, NOW_US, NOW_US + HOUR_US, NOW_US + HOUR_US), NOW_US)
     assert device.ledger.first_free_start_us(HOUR_US, NOW_US, NOW_US) == NOW_US + HOUR_US
+
+
+def test_a_twin_runs_on_the_noise_that_a_snapshot_measured_whatever_the_true_noise_is(tmp_path: Path) -> None:
+    original = open_fleet(tmp_path, 3)["cloud-garnet-1"]
+    snapshot = original.calibrate(NOW_US)
+    circuit = compile_circuit(parse_template(BELL), {}, snapshot)
+    for number, seed in enumerate((3, 4)):
+        twin = open_fleet(tmp_path / str(number), seed, only=["emulator-garnet-1"])["emulator-garnet-1"]
+        record = run_bell(twin, snapshot)
+        assert record.counts == sample_counts(predicted_probabilities(circuit, snapshot), record.shots, record.seed)
+        assert twin.rerun(record, circuit, snapshot) == record.counts
