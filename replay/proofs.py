@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
+import rfc8785
 from pydantic import Field
 
 from agents.petitions import Petition
@@ -61,16 +62,17 @@ def proofs_of(
         holds=True,
         is_revoked=keys[admitted.key_id].revoked,
     )
-    return (seal, *_inside(admitted, keys, statements, intents, site))
+    return (seal, *proofs_inside(admitted, keys, statements, intents, site))
 
 
-def _inside(
+def proofs_inside(
     admitted: Admitted,
     keys: Keys,
     statements: Mapping[str, Sequence[ApprovalStatement]],
     intents: Mapping[str, e.IntentDeclared],
     site: str,
 ) -> Iterator[Proof]:
+    """What was signed inside of an event, given the same as `proofs_of`."""
     match admitted.event:
         case e.TraceSealed() as sealed:
             yield _trace(sealed, keys, intents.get(sealed.job_id))
@@ -137,7 +139,9 @@ def _withdrawal(withdrawn: e.IntentWithdrawn, keys: Keys) -> Proof:
         if key is None or key.role != Role.AGENT.value:
             detail = "the key is not enrolled for an agent"
         else:
-            verify_jws(withdrawn.agent_proof, key.public_key, TYPE_WITHDRAWAL)
+            said = verify_jws(withdrawn.agent_proof, key.public_key, TYPE_WITHDRAWAL)
+            if said != rfc8785.dumps({"job_id": withdrawn.job_id, "reason": withdrawn.reason}):
+                detail = "the agent signed another withdrawal"
     except ProofInvalid as error:
         detail = str(error)
     return _proof("agent", withdrawn.agent_key_id, key, detail)

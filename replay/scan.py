@@ -7,6 +7,7 @@ from itertools import starmap
 from typing import Any, NamedTuple
 
 from replay.checkpoints import Checkpoints
+from replay.inside import SIGNED, TELLING, Inside
 from replay.journals import Journals, Runs
 from replay.leaves import LEAF_BYTES
 from replay.spill import IN_MEMORY_BYTES, Spill
@@ -28,9 +29,10 @@ from schemas.merkle import leaf_hashes
 from schemas.said import Said
 from schemas.words import Event, wire_name
 
-_KEPT: frozenset[type[Event]] = frozenset(
-    {CheckpointSealed, CheckpointWitnessed, EventRejected, IntentDeclared, KeyEnrolled, KeyRevoked, TraceSealed}
-)
+_INSIDE = SIGNED | TELLING
+_KEPT: frozenset[type[Event]] = _INSIDE | {
+    *(CheckpointSealed, CheckpointWitnessed, EventRejected, IntentDeclared, KeyEnrolled, KeyRevoked, TraceSealed),
+}
 _READ = frozenset({wire_name(kind) for kind in _KEPT})
 """The bodies that an audit reads, besides governance. What others say matters where decisions are made again."""
 
@@ -96,6 +98,7 @@ class Part(NamedTuple):
     journal: list[tuple[str, int, Runs, str, int]]
     jobs: set[str]
     traces: Traces
+    inside: Inside
     rejections: dict[tuple[str, int], Rejection]
     signers: set[str]
     signatures: int
@@ -119,6 +122,7 @@ class SiteScan:
         self.sizes: Counter[str] = Counter()
         self.jobs: set[str] = set()
         self.traces = Traces()
+        self.inside = Inside()
         self.events = 0
         self.refused: dict[tuple[str, int], RefusedHere] = {}
         self.rejections: dict[tuple[str, int], Rejection] = {}
@@ -209,7 +213,7 @@ class SiteScan:
         self._awaited.seek(0)
         return Part(
             topic, starts, ends, leaves, said, self.early, self._awaited.read(), self.journals.entries(),
-            self.jobs, self.traces, self.rejections, self._signers, self.signatures[topic],
+            self.jobs, self.traces, self.inside, self.rejections, self._signers, self.signatures[topic],
         )  # fmt: skip
 
     def absorb(self, part: Part) -> bool:
@@ -228,6 +232,7 @@ class SiteScan:
             self.journals.add(*entry)
         self.jobs |= part.jobs
         self.traces.absorb(part.traces)
+        self.inside.absorb(part.inside)
         self.rejections |= part.rejections
         self._signers |= part.signers
         self.signatures[part.topic] += part.signatures
@@ -251,6 +256,7 @@ class SiteScan:
             "signers": sorted(self._signers),
             "jobs": sorted(self.jobs),
             "traces": self.traces.state(),
+            "inside": self.inside.state(),
             "journals": self.journals.state(),
         }
 
@@ -265,6 +271,7 @@ class SiteScan:
         self._signers.update(state["signers"])
         self.jobs.update(state["jobs"])
         self.traces.restore(state["traces"])
+        self.inside.restore(state["inside"])
         self.journals.restore(state["journals"])
 
     @property
@@ -280,6 +287,8 @@ class SiteScan:
             self._awaited.write(f"{topic} {offset} {causes_text((cause,))}\n")
 
     def _keep(self, event: object, verdict: Admitted) -> None:
+        if type(event) in _INSIDE:
+            self.inside.hear(verdict, self.admission.keys, self.site)
         match event:
             case IntentDeclared():
                 self.jobs.add(event.job_id)

@@ -29,6 +29,7 @@ async def settle(
     findings += scan.cause_findings()
     findings += scan.journals.check(scan.sizes, partition)
     findings += scan.traces.findings(partition)
+    findings += scan.inside.findings(scan.admission.keys, scan.site, partition, _digests_rejected(scan))
     refused = sum(bool(_reason(scan, place, hearings)) for place in scan.refused) + len(
         _refused_by_order(scan, hearings)
     )
@@ -131,6 +132,15 @@ def _unfounded(scan: SiteScan, hearings: Hearings, partition: int) -> Iterator[F
     for hearing in hearings.values():
         if hearing.broken:
             yield Finding(2, "", partition, 0, "", "journal_broken", hearing.broken, is_missing=True)
+
+
+def _digests_rejected(scan: SiteScan) -> dict[tuple[str, int], str]:
+    """By place, the digests of what the stage in charge has rejected."""
+    return {
+        place: rejection.digest
+        for place, rejection in scan.rejections.items()
+        if REJECTS.get(place[0]) == rejection.role
+    }
 
 
 def _refused_by_order(scan: SiteScan, hearings: Hearings) -> dict[tuple[str, int], str]:

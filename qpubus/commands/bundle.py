@@ -64,8 +64,13 @@ def bundle(
         content, root_public_key = asyncio.run(_bundle(job_id, data, auditor, artifacts, trusted_root(root)))
     except JobUnknown:
         raise unknown_job(job_id, data) from None
-    put(output, content)
     report = standalone.verify(content, root_public_key)
+    if any((each.place, each.reason) == ("the provenance", "key_unknown") for each in report.findings):
+        raise Problem(
+            f"the key in {key or place.key(_AUDITOR)} is no auditor's on this log, so nothing was written",
+            "Name an auditor's key with --key FILE; `qpubus keys list` shows which are enrolled.",
+        )
+    put(output, content)
     if json:
         show.json({"file": str(output), "bytes": len(content)} | report.document())
     else:

@@ -60,7 +60,7 @@ async def test_killed_workers_lose_no_decision_and_double_none(
 @pytest.mark.parametrize(
     "rounds",
     [
-        pytest.param(5, id="sample", marks=pytest.mark.timeout(240)),
+        pytest.param(5, id="few", marks=[pytest.mark.long, pytest.mark.timeout(400)]),
         pytest.param(50, id="all", marks=[pytest.mark.long, pytest.mark.timeout(900)]),
     ],
 )

@@ -13,13 +13,13 @@ from agents.party import Membership
 from agents.sealer import Sealer
 from schemas.admission import Admission, Stored
 from schemas.checkpoints import note_of, origin_of
-from schemas.codec import Schema, decode
+from schemas.codec import Schema, decode, encode_by
 from schemas.envelope import Cause, Inputs, Record, causes_of, inputs_of, record_digest, time_us_of
 from schemas.events import CheckpointSealed, CheckpointWitnessed, Cosignature, TreeHead
 from schemas.keys import raw_public_key
 from schemas.note import Kind, Note, NoteKey, Signature, cosign, notes_text
 from schemas.topics import TOPICS
-from schemas.words import Event
+from schemas.words import Event, wire_name
 from streams.author import Draft, Scribe, seal_all
 from streams.log.lines import Export
 from tests.support.bundled import HOME
@@ -79,7 +79,7 @@ def with_said(
     """The records and one more, that the key of a source says at the end of its topic, or of another."""
     told = draft(event, time_us, *because, subject=subject)._replace(inputs=inputs)
     told = told._replace(topic=topic or told.topic)
-    [record] = seal_all([_scribe(records, source, told.topic).write(told)], private_key(source))
+    [record] = seal_all([_scribe(records, source, told.topic).write(told, _body(event))], private_key(source))
     return placed([*records, Stored(told.topic, 0, 0, LATER_US, record)])
 
 
@@ -90,7 +90,7 @@ def said_otherwise(records: Sequence[Stored], at: int, event: Event) -> Records:
     told = Draft(record.topic, event, record.subject, time_us_of(record.time), causes_of(record.causes), id=record.id)
     told = told._replace(inputs=inputs_of(record.inputs) if record.inputs else None)
     scribe = Scribe(record.source, HOME[0], _schemas(), {record.topic: int(record.sequence) - 1})
-    [other] = seal_all([scribe.write(told)], private_key(record.source))
+    [other] = seal_all([scribe.write(told, _body(event))], private_key(record.source))
     return [*records[:at], records[at]._replace(record=other), *records[at + 1 :]]
 
 
@@ -142,14 +142,22 @@ def _admission() -> Admission:
 
 
 def _schemas() -> dict[str, Schema]:
-    return _admission().writable
+    """The schemas of the release that wrote the log."""
+    return {schema.event_type: schema for schema in _admission().schemas.values()}
+
+
+def _body(event: Event) -> bytes:
+    return encode_by(event, _schemas()[wire_name(type(event))])
+
+
+def event_in(record: Record) -> Event:
+    """What a record says."""
+    return decode(record.value[5:], _admission().schemas[int.from_bytes(record.value[1:5], "big")])
 
 
 def _event(stored: Stored) -> Event | None:
     record = stored.record
-    if not isinstance(record, Record) or record.topic != "checkpoints":
-        return None
-    return decode(record.value[5:], _admission().schemas[int.from_bytes(record.value[1:5], "big")])
+    return event_in(record) if isinstance(record, Record) and record.topic == "checkpoints" else None
 
 
 def _note(head: TreeHead) -> Note:

@@ -10,12 +10,21 @@ from typing import NamedTuple
 
 from schemas.admission import Stored
 from schemas.codec import frame
-from schemas.envelope import Cause, Record, Stray, headers_of
-from schemas.events import AlarmRang, BudgetReleased, DeviceStatusChanged, KeyRevoked, TraceSealed
+from schemas.envelope import Cause, Inputs, Record, Stray, headers_of, inputs_of
+from schemas.events import AlarmRang, ApprovalGranted, BudgetReleased, DeviceStatusChanged, KeyRevoked, TraceSealed
 from schemas.keys import key_id, raw_public_key
 from schemas.seal import seal_batch
 from schemas.traces import TraceSummary
-from tests.support.attacked import LATER_US, Records, cause_of, rounds_of, said_otherwise, sealed_anew, with_said
+from tests.support.attacked import (
+    LATER_US,
+    Records,
+    cause_of,
+    event_in,
+    rounds_of,
+    said_otherwise,
+    sealed_anew,
+    with_said,
+)
 from tests.support.bundled import HOME
 from tests.support.golden_log import GRANTED
 from tests.support.signed import private_key
@@ -201,6 +210,30 @@ def seal_other_trace(records: Records) -> Records:
     return with_said(records, "gateway:main", sealed)
 
 
+def forge_grant(records: Records) -> Records:
+    """A grant in the name of a person who has signed nothing, which policy obeys."""
+    granted = event_in(_record(records, "ApprovalGranted"))
+    assert isinstance(granted, ApprovalGranted)
+    forged = granted.model_copy(update={"proof": granted.proof.model_copy(update={"signature": bytes(64)})})
+    told = with_said(records, "gateway:main", forged)
+    grant = last_of(told, "gateway:main", "approvals")
+    admitted = event_in(_record(records, "IntentAdmitted"))
+    return with_said(told, "stage:policy", admitted, cause_of(grant), inputs=next_inputs(records, "stage:policy"))
+
+
+def last_of(records: Records, source: str, topic: str) -> Record:
+    """The last record of a source in a topic."""
+    by_source = [each.record for each in records if isinstance(each.record, Record) and each.topic == topic]
+    return [each for each in by_source if each.source == source][-1]
+
+
+def next_inputs(records: Records, stage: str) -> Inputs:
+    """With what inputs a stage goes on that has read one event of `approvals` more."""
+    records_of = [each.record for each in records if isinstance(each.record, Record) and each.record.source == stage]
+    decision = max(inputs_of(record.inputs).decision for record in records_of)
+    return Inputs(decision + 1, 1, (("approvals", 1),))
+
+
 def date_log_back(records: Records) -> Records:
     place = at(records, "StepStarted")
     return [*records[:place], records[place]._replace(append_time_us=0), *records[place + 1 :]]
@@ -276,6 +309,8 @@ ATTACKS = (
            "the table of roles"),
     Attack("the gateway seals another decision trace than the agent signed", _KEY, seal_other_trace,
            *_found(2, "trace_differs"), "the digest in the manifest that the agent signed"),
+    Attack("a grant that nobody signed, by gateway and policy together", "the files and both their keys", forge_grant,
+           *_found(2, "approval_proof_invalid"), "the person's signature, which only their own key makes"),
     Attack("revoked key: a device speaks after its key was revoked", _KEY, use_revoked_key,
            *_found(2, "key_revoked"), "the revocation, which names the last that counts"),
     Attack("revoked key: one that had never spoken speaks after it was revoked", _KEY, use_silent_revoked_key,

@@ -13,9 +13,20 @@ from replay.verdict import Audit, Verdict
 from schemas.admission import CLOCK_SKEW_US_MAX
 from schemas.codec import frame, own_schemas
 from schemas.envelope import Cause, Inputs, Stray, record_digest
-from schemas.events import AlarmRang, BudgetHeld, EventRejected, GapAccepted, IntentWithdrawn, KeyRevoked, ShotsMeasured
+from schemas.events import (
+    AlarmRang,
+    BudgetHeld,
+    EventRejected,
+    GapAccepted,
+    HaltOrdered,
+    HumanProof,
+    KeyRevoked,
+    ShotsMeasured,
+    TraceSealed,
+)
 from schemas.keys import key_id, raw_public_key
 from schemas.seal import seal_batch
+from schemas.traces import TraceSummary
 from streams.author import Draft, Scribe
 from streams.log.embedded import EmbeddedLog, create
 from streams.policy.stage import POLICY
@@ -23,7 +34,8 @@ from streams.worker import Site, Worker
 from tests.support.scene import EPOCH_US, SITE, Scene
 from tests.support.signed import private_key
 
-WITHDRAWN = IntentWithdrawn(job_id="job-1", agent_key_id="k", agent_proof="p", reason="r")
+SUMMARY = TraceSummary(options=("run", "wait"), choice="run", said="it pays")
+SEALED = TraceSealed(job_id="job-1", subject="agent:a", summary=SUMMARY, text_digest="ab" * 32)
 RANG = AlarmRang(alarm_id="a", rings_us=1)
 Story = Callable[[Scene], Awaitable[None]]
 
@@ -54,7 +66,7 @@ async def chunks(scene: Scene) -> None:
     because = await scene.say("device:trap", *drafts)
     await scene.say("clock:main", Draft("alarms", RANG, "a", EPOCH_US, (because[3],)))
     for number in range(5):
-        await scene.say("gateway:main", Draft("intents", WITHDRAWN, f"job-{number}", EPOCH_US))
+        await scene.say("gateway:main", Draft("intents", SEALED, f"job-{number}", EPOCH_US))
 
 
 async def decide(scene: Scene) -> None:
@@ -197,7 +209,7 @@ async def test_an_event_that_should_not_be_there_is_found(tmp_path: Path, defect
 
 async def test_a_cause_that_is_there_with_another_digest_is_found(tmp_path: Path) -> None:
     async def story(scene: Scene) -> None:
-        [cause] = await scene.say("gateway:main", Draft("intents", WITHDRAWN, "j", EPOCH_US))
+        [cause] = await scene.say("gateway:main", Draft("intents", SEALED, "j", EPOCH_US))
         other = cause._replace(digest="0" * 64)
         await scene.say("clock:main", Draft("alarms", RANG, "a", EPOCH_US, (other,)))
 
@@ -213,7 +225,7 @@ async def test_an_event_read_before_its_key_was_revoked_counts(tmp_path: Path) -
 
 
 async def test_an_event_read_after_its_key_was_revoked_is_rejected_and_that_is_sound(tmp_path: Path) -> None:
-    late = say("gateway:main", "intents", WITHDRAWN)
+    late = say("gateway:main", "intents", SEALED)
     audit = await verify(await tell(tmp_path / "log", go_on_as_root, revoke_gateway, late, decide))
     assert (audit.verdict, audit.refused) == (Verdict.SOUND, 1), audit.findings
 
@@ -221,9 +233,9 @@ async def test_an_event_read_after_its_key_was_revoked_is_rejected_and_that_is_s
 async def test_a_body_that_cannot_be_decoded_and_was_rejected_for_it_is_sound(tmp_path: Path) -> None:
     async def garbled(scene: Scene) -> None:
         schemas = {schema.event_type: schema for schema in own_schemas()}
-        schema = schemas["qpubus.IntentWithdrawn"]
+        schema = schemas["qpubus.TraceSealed"]
         scribe = Scribe("gateway:main", SITE, schemas)
-        record = scribe.write(Draft("intents", WITHDRAWN, "j", EPOCH_US)).record
+        record = scribe.write(Draft("intents", SEALED, "j", EPOCH_US)).record
         record = record._replace(value=frame(schema.schema_id, b"\xff"))
         digest = record_digest(record, schema.digest)
         await scene.log.append(seal_batch([record], [digest], scene.keys["gateway:main"]))
@@ -234,7 +246,7 @@ async def test_a_body_that_cannot_be_decoded_and_was_rejected_for_it_is_sound(tm
 
 async def test_a_rejection_of_a_sound_record_is_found(tmp_path: Path) -> None:
     async def reject(scene: Scene) -> None:
-        [cause] = await scene.say("gateway:main", Draft("intents", WITHDRAWN, "j", EPOCH_US))
+        [cause] = await scene.say("gateway:main", Draft("intents", SEALED, "j", EPOCH_US))
         rejected = EventRejected(
             topic="intents", partition=0, offset=0, digest=cause.digest, reason="seal_broken", detail="it is not"
         )
@@ -260,7 +272,7 @@ async def test_a_rejection_for_another_reason_is_found(tmp_path: Path) -> None:
 
 async def test_a_gap_that_was_looked_into_is_sound(tmp_path: Path) -> None:
     async def skip(scene: Scene) -> None:
-        await scene.say("gateway:main", Draft("intents", WITHDRAWN, "j", EPOCH_US))
+        await scene.say("gateway:main", Draft("intents", SEALED, "j", EPOCH_US))
         scene.scribes["gateway:main"].sequences["intents"] = 7
 
     accepted = GapAccepted(topic="intents", source="gateway:main", next_sequence=8, reason="looked into")
@@ -268,7 +280,7 @@ async def test_a_gap_that_was_looked_into_is_sound(tmp_path: Path) -> None:
         go_on_as_root,
         skip,
         say("root", "governance", accepted),
-        say("gateway:main", "intents", WITHDRAWN),
+        say("gateway:main", "intents", SEALED),
         decide,
     )
     audit = await verify(await tell(tmp_path / "log", *stories))
@@ -277,9 +289,9 @@ async def test_a_gap_that_was_looked_into_is_sound(tmp_path: Path) -> None:
 
 async def test_a_gap_is_told_as_records_missing(tmp_path: Path) -> None:
     async def skip(scene: Scene) -> None:
-        await scene.say("gateway:main", Draft("intents", WITHDRAWN, "j", EPOCH_US))
+        await scene.say("gateway:main", Draft("intents", SEALED, "j", EPOCH_US))
         scene.scribes["gateway:main"].sequences["intents"] = 7
-        await scene.say("gateway:main", Draft("intents", WITHDRAWN, "j", EPOCH_US))
+        await scene.say("gateway:main", Draft("intents", SEALED, "j", EPOCH_US))
 
     audit = await verify(await tell(tmp_path / "log", skip))
     assert found(audit) == (Verdict.INCOMPLETE, "intents", 1, "sequence_gap")
@@ -314,3 +326,13 @@ async def test_an_older_copy_put_back_is_found(tmp_path: Path) -> None:
     shutil.copytree(tmp_path / "older", directory)
 
     assert found(await verify(directory)) == (Verdict.INCOMPLETE, "intents", 5, "record_missing")
+
+
+async def test_a_halt_that_no_person_signed_is_found(tmp_path: Path) -> None:
+    proof = HumanProof(proof_type="ed25519", key_id="0" * 32, signature=bytes(64))
+    halted = HaltOrdered(
+        halt_id="h", scope="site", target=SITE, person="approver:tester", reason="r", ordered_us=1, proof=proof
+    )
+    audit = await verify(await tell(tmp_path / "log", say("gateway:main", "governance", halted)))
+    verdict, topic, _, reason = found(audit)
+    assert (verdict, topic, reason) == (Verdict.TAMPERED, "governance", "proof_invalid")

@@ -12,6 +12,7 @@ from securesystemslib.exceptions import VerificationError
 from securesystemslib.signer import Key  # type: ignore[attr-defined]  # exported, but not by __all__
 
 from agents.artifacts import ArtifactStore
+from qpubus.keyfile import write_key
 from replay import standalone
 from schemas.codec import encode
 from schemas.events import SchemaPublished
@@ -357,6 +358,17 @@ def test_a_job_that_nobody_declared_is_not_bundled(data: Path, tmp_path: Path) -
     done = qpubus("audit", "bundle", "nobody", "-o", tmp_path / "b", "--data", data)
     assert done.code == 1
     assert "there is no job nobody" in done.err
+    assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize("name", ["gateway:main", "stranger"])
+def test_a_key_that_is_no_auditors_makes_no_bundle(data: Path, tmp_path: Path, name: str) -> None:
+    write_key(tmp_path / "key.pem", private_key(name))
+    options = ("--data", data, "--key", tmp_path / "key.pem")
+    done = qpubus("audit", "bundle", GRANTED, "-o", tmp_path / "b", *options)
+    assert done.code == 1
+    assert "no auditor's" in done.err
+    assert "qpubus keys list" in done.err
     assert not (tmp_path / "b").exists()
 
 

@@ -16,7 +16,8 @@ from streams.log.lines import ExportInvalid, Lines
 from tests.support.commands import qpubus
 from tests.support.exported import EVENTS, export, states
 
-FLIPS, EDITS, BY_COMMAND = 10_000, 10_000, 100
+FLIPS, EDITS = 10_000, 10_000
+FLIPS_BY_COMMAND, EDITS_BY_COMMAND = 200, 100
 SHARDS = 4
 FIELDS = ("append_time_us", "hash", "offset", "partition", "topic")
 OF_RECORD = (
@@ -82,7 +83,7 @@ def test_every_flipped_byte_is_refused_at_its_line(shard: int) -> None:
 
 def test_a_flipped_byte_is_refused_by_the_command(tmp_path: Path) -> None:
     rng, whole = Random(2), b"".join(export())  # noqa: S311 (seeded on purpose)
-    for _ in range(BY_COMMAND):
+    for _ in range(FLIPS_BY_COMMAND):
         at = rng.randrange(len(whole))
         changed = whole[:at] + bytes([whole[at] ^ 1 << rng.randrange(8)]) + whole[at + 1 :]
         assert imported(tmp_path, changed) == whole.count(b"\n", 0, at) + 1
@@ -109,7 +110,7 @@ def test_edited_lines_are_refused_at_the_first_of_them() -> None:
 
 def test_edited_lines_are_refused_by_the_command(tmp_path: Path) -> None:
     rng = Random(4)  # noqa: S311 (seeded on purpose)
-    for _ in range(BY_COMMAND):
+    for _ in range(EDITS_BY_COMMAND):
         number, lines = edit(rng)
         line = imported(tmp_path, b"".join([*export()[:number], *lines]))
         assert line in {number + 1, where_it_shows(number, lines)}

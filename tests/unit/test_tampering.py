@@ -15,15 +15,16 @@ import pytest
 from replay.audit import verify
 from replay.verdict import Audit, Verdict
 from schemas.admission import Stored
-from schemas.events import AlarmRang, IntentWithdrawn, SchemaPublished
+from schemas.events import AlarmRang, SchemaPublished, TraceSealed
 from schemas.keys import raw_public_key
+from schemas.traces import TraceSummary
 from streams.log.embedded import EmbeddedLog, create
 from streams.log.reading import open_copy
 from tests.support.rows import DATABASE, Rows
 from tests.support.signed import MEMBERS, NOW_US, SCHEMAS, Signers, enrolment, private_key
 
 LOG_ID = "5c7b6f0e9d3a41f2b8c4a7d1e0f39b62"
-WITHDRAWAL = {"job_id": "job-1", "agent_key_id": "k", "agent_proof": "p"}
+TRACE: dict[str, Any] = {"job_id": "job-1", "subject": "agent:a", "text_digest": "ab" * 32}
 FLIPS_OF_RECORDS, FLIPS_OF_FILE, FORGERIES, SWAPS = 1_000, 700, 400, 60
 
 
@@ -45,7 +46,7 @@ async def _write(directory: Path) -> None:
     (directory / "root.pub").write_text(raw_public_key(private_key("root")).hex())
     signers = Signers()
     signers.scribes.clear()
-    needed = ("SchemaPublished", "KeyEnrolled", "IntentWithdrawn", "AlarmRang")
+    needed = ("SchemaPublished", "KeyEnrolled", "TraceSealed", "AlarmRang")
     published = [SCHEMAS[f"qpubus.{name}"] for name in needed]
     founding = [
         SchemaPublished(schema_id=each.schema_id, event_type=each.event_type, text=each.text) for each in published
@@ -56,9 +57,12 @@ async def _write(directory: Path) -> None:
     try:
         await log.append(signers.batch("root", *founding, *enrolled))
         for size in (1, 3, 8, 1):
-            withdrawn = [IntentWithdrawn(**WITHDRAWAL, reason=f"reason {next(numbers)}") for _ in range(size)]
+            summaries = [
+                TraceSummary(options=("run",), choice="run", said=f"reason {next(numbers)}") for _ in range(size)
+            ]
+            sealed = [TraceSealed(**TRACE, summary=each) for each in summaries]
             rang = [AlarmRang(alarm_id=f"alarm-{next(numbers)}", rings_us=1) for _ in range(size)]
-            await log.append(signers.batch("gateway:main", *withdrawn, topic="intents"))
+            await log.append(signers.batch("gateway:main", *sealed, topic="intents"))
             await log.append(signers.batch("clock:main", *rang, topic="alarms"))
     finally:
         await log.close()
