@@ -22,6 +22,9 @@ LATE = "This worker leaves: policy/{}: Append"
 BURST = FETCH + 150
 """More than a worker reads in one step."""
 
+READ_UP_S = 4.0
+"""A worker saves its state only when nothing waits to be read, its own words included."""
+
 
 @pytest.mark.parametrize(
     ("jobs", "size", "kills"),
@@ -44,6 +47,7 @@ async def test_killed_workers_lose_no_decision_and_double_none(
         second = workforce.hire("two", *STAGES)
         await asyncio.to_thread(first.remove)
         await site.decided(jobs)
+        await asyncio.sleep(READ_UP_S)
         assert await asyncio.to_thread(second.stop) == 0
     assert first.starts == kills + 1
     log = await KafkaReader.open(broker.access("auditor").aiokafka())
