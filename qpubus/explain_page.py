@@ -12,7 +12,7 @@ from itertools import groupby
 
 import orjson
 
-from qpubus.show import printable, utc
+from qpubus.show import json_bytes, printable, utc
 from replay.explain import Explanation, Line
 from replay.proofs import Proof
 from schemas import events as e
@@ -161,13 +161,7 @@ def _item(line: Line, event: Event) -> Iterator[str]:
 
 def _whole(event: Event) -> str:
     """All fields of an event, bytes in hex."""
-    return orjson.dumps(event.model_dump(), default=_in_json, option=orjson.OPT_INDENT_2).decode()
-
-
-def _in_json(value: object) -> object:
-    if isinstance(value, bytes):
-        return value.hex()
-    raise TypeError
+    return json_bytes(event.model_dump(), orjson.OPT_INDENT_2).decode()
 
 
 def _proofs(proofs: Sequence[Proof]) -> str:

@@ -85,7 +85,12 @@ def is_terminal() -> bool:
 
 def json(document: Any) -> None:
     """Write one JSON document on one line, in UTF-8 whatever the terminal speaks; bytes are shown in hex."""
-    typer.echo(orjson.dumps(document, default=_in_json))
+    typer.echo(json_bytes(document))
+
+
+def json_bytes(document: Any, option: int | None = None) -> bytes:
+    """A document as JSON; bytes are shown in hex."""
+    return orjson.dumps(document, default=_in_json, option=option)
 
 
 def _in_json(value: Any) -> Any:

@@ -8,7 +8,7 @@ import typer
 
 from qpubus import show
 from qpubus.commands import keys
-from qpubus.commands.options import DEFAULT_DATA, Data, Json
+from qpubus.commands.options import DEFAULT_DATA, Data, Governor, Json
 from qpubus.governing import Entry, Register, govern, open_register
 from qpubus.keyfile import read_key
 from qpubus.petitioning import standing
@@ -43,7 +43,7 @@ def enrol(
     reads_site: Annotated[
         bool, typer.Option("--reads-site", help="It may read the jobs of others at its site.")
     ] = False,
-    key: keys.Governor = None,
+    key: Governor = None,
     data: Data = DEFAULT_DATA,
     json: Json = False,
 ) -> None:
@@ -79,7 +79,7 @@ def disable(
     name: Name,
     *,
     why: keys.Why,
-    key: keys.Governor = None,
+    key: Governor = None,
     data: Data = DEFAULT_DATA,
     json: Json = False,
 ) -> None:

@@ -10,7 +10,7 @@ import typer
 
 from agents.clock import WallClock
 from qpubus import show
-from qpubus.commands.options import DEFAULT_DATA, Data, Json
+from qpubus.commands.options import DEFAULT_DATA, Data, Governor, Json
 from qpubus.governing import govern, open_register
 from qpubus.keyfile import read_key
 from qpubus.petitioning import microusd, standing
@@ -106,10 +106,7 @@ def set_budget(
     name: Annotated[str, typer.Option("--name", metavar="NAME", help="Of the project, agent or device.")] = "",
     period: Annotated[Period, typer.Option("--period", help="In all, or each day (UTC).")] = Period.TOTAL,
     why: Annotated[str, typer.Option("--why", metavar="TEXT", help="The reason; it goes on the log.")] = "",
-    key: Annotated[
-        Path | None,
-        typer.Option("--key", metavar="FILE", help="The root's or an admin's private key; DIR/keys/root.pem if none."),
-    ] = None,
+    key: Governor = None,
     data: Data = DEFAULT_DATA,
     json: Json = False,
 ) -> None:

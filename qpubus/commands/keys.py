@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from qpubus import show
-from qpubus.commands.options import DEFAULT_DATA, Data, Json
+from qpubus.commands.options import DEFAULT_DATA, Data, Governor, Json
 from qpubus.door_client import is_running
 from qpubus.governing import Entry, Register, govern, open_register
 from qpubus.keyfile import fetch_passphrase, is_encrypted, read_key, replace_key, write_key
@@ -30,10 +30,6 @@ app = typer.Typer(name="keys", help="Say who may speak.", no_args_is_help=True, 
 _AWAY = frozenset({Role.AGENT, Role.ADMIN}) | PEOPLE
 """Roles whose keys no part of the bus holds."""
 
-Governor = Annotated[
-    Path | None,
-    typer.Option("--key", metavar="FILE", help="The root's or an admin's private key; DIR/keys/root.pem if none."),
-]
 RelyingParty = Annotated[
     str, typer.Option("--relying-party", metavar="DOMAIN", help="The passkey's RP id: the domain that it is used on.")
 ]

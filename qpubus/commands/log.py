@@ -10,7 +10,7 @@ import typer
 
 from qpubus import show
 from qpubus.bars import Counted, counted
-from qpubus.commands.options import DEFAULT_DATA, Data, Json, Root, trusted_root
+from qpubus.commands.options import DEFAULT_DATA, Data, Governor, Json, Root, trusted_root
 from qpubus.governing import govern, lacking_schemas, open_register
 from qpubus.kafka.moving import bring
 from qpubus.kafka.settings import OPERATOR
@@ -113,10 +113,7 @@ def import_log(
 @app.command()
 def upgrade(
     *,
-    key: Annotated[
-        Path | None,
-        typer.Option("--key", metavar="FILE", help="The root's or an admin's private key; DIR/keys/root.pem if none."),
-    ] = None,
+    key: Governor = None,
     data: Data = DEFAULT_DATA,
     json: Json = False,
 ) -> None:

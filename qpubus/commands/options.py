@@ -40,6 +40,11 @@ Key = Annotated[
     typer.Option("--key", metavar="FILE", help="Your private key (PEM, mode 0600). It is read here and sent nowhere."),
 ]
 
+Governor = Annotated[
+    Path | None,
+    typer.Option("--key", metavar="FILE", help="The root's or an admin's private key; DIR/keys/root.pem if none."),
+]
+
 SignKey = Annotated[
     Path,
     typer.Option(

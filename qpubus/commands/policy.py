@@ -8,7 +8,7 @@ import typer
 
 from qpubus import show
 from qpubus.bars import Counted, counted
-from qpubus.commands.options import DEFAULT_DATA, Data, Json, Root, trusted_root
+from qpubus.commands.options import DEFAULT_DATA, Data, Governor, Json, Root, trusted_root
 from qpubus.governing import govern, open_register
 from qpubus.keyfile import read_key
 from qpubus.ledger import open_copy
@@ -130,10 +130,7 @@ def check_policy(file: PolicyFile, *, json: Json = False) -> None:
 def publish(
     file: PolicyFile,
     *,
-    key: Annotated[
-        Path | None,
-        typer.Option("--key", metavar="FILE", help="The root's or an admin's private key; DIR/keys/root.pem if none."),
-    ] = None,
+    key: Governor = None,
     data: Data = DEFAULT_DATA,
     json: Json = False,
 ) -> None:

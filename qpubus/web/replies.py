@@ -11,6 +11,7 @@ from fastapi import Request, Response
 from starlette.types import Receive, Scope, Send
 
 from qpubus.refusal import Refusal
+from qpubus.show import json_bytes
 from qpubus.web.answers import ProblemAnswer
 from qpubus.web.desk import StoredDocument, etag_of
 from qpubus.web.gate import PROBLEM_JSON
@@ -30,7 +31,7 @@ NOT_MODIFIED: dict[int | str, dict[str, Any]] = {304: {"description": "It is as 
 
 def as_json(document: Mapping[str, Any] | list[Any], status: int = 200, headers: Mapping[str, str] = {}) -> Response:
     """A document as it is."""
-    body = orjson.dumps(document, default=_in_json)
+    body = json_bytes(document)
     return Response(body, status, {"cache-control": "no-store", **headers}, media_type="application/json")
 
 
@@ -130,14 +131,4 @@ def _sse(told: Told) -> bytes:
     if told.document is None:
         return position + b"\n"
     type_ = str(told.document["type"]).encode()
-    return position + b"event: " + type_ + b"\ndata: " + orjson.dumps(told.document, default=_in_json) + b"\n\n"
-
-
-def _in_json(value: Any) -> Any:
-    match value:
-        case bytes():
-            return value.hex()
-        case Mapping():
-            return dict(value)
-        case _:
-            raise TypeError
+    return position + b"event: " + type_ + b"\ndata: " + json_bytes(told.document) + b"\n\n"

@@ -26,12 +26,12 @@ from schemas.people import signed_words
 from schemas.reasons import Reason
 from schemas.topics import Role
 from streams.persons import Persons
+from streams.policy.budgets import DAY_US
 from streams.policy.wish import Wish
 from streams.stage import Heard
 from streams.state import Map, Table
 
 MAY_RATIFY = (Role.APPROVER,)
-DAY_US = 86_400_000_000
 _Z = Decimal("1.959963984540054")
 """The 97.5th percentile of the normal distribution."""
 _ARITHMETIC = Context(prec=28)
