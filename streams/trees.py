@@ -89,11 +89,7 @@ class Trees:
 
     async def entries(self, topic: str, start: int, end: int) -> list[tuple[Stored, bytes]]:
         """The same records with their digests, which are what the leaves are hashes of."""
-        limit = min(FETCH, end - start)
-        records = await self._log.read(topic, self._partition, start, limit)
-        if not records:  # Kafka shows a transaction topic by topic: what its end tells of may be seen a moment later
-            await self._log.settle(self._partition)
-            records = await self._log.read(topic, self._partition, start, limit)
+        records = await self._log.read(topic, self._partition, start, min(FETCH, end - start))
         if not records:
             raise LogIncomplete(f"{topic} partition {self._partition} offset {start}: the record is missing")
         return list(zip(records, self._vocabulary.digests(records), strict=True))
@@ -113,9 +109,6 @@ class Trees:
         while self._governed < end:
             limit = min(FETCH, end - self._governed)
             records = await self._log.read("governance", self._partition, self._governed, limit)
-            if not records:
-                await self._log.settle(self._partition)
-                records = await self._log.read("governance", self._partition, self._governed, limit)
             if not records:
                 raise LogIncomplete(
                     f"governance partition {self._partition} offset {self._governed}: the record is missing"

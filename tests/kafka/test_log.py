@@ -151,6 +151,26 @@ async def test_a_committed_append_whose_places_cannot_be_read_is_not_said_to_hav
     assert [each.record for each in await stored(operator)] == [record(number=1)]
 
 
+async def test_what_was_once_shown_is_shown_while_appends_to_several_topics_are_under_way(operator: Access) -> None:
+    log = await opened(operator)
+    ends = dict(await log.ends(SITE))
+
+    async def appended() -> None:
+        for number in range(1, 120):
+            await log.append([record(number=number), record(topic="results", number=number)])
+
+    appending = asyncio.create_task(appended())
+    while not appending.done():
+        now = dict(await log.ends(SITE))
+        assert all(now[topic] >= ends[topic] for topic in ends), (ends, now)
+        for topic in ("intents", "results"):
+            read = await log.read(topic, SITE, 0, now[topic] + 1)
+            assert len(read) >= now[topic]
+        ends = now
+    await appending
+    await log.close()
+
+
 async def test_a_topic_whose_beginning_was_deleted_is_refused_and_named(operator: Access) -> None:
     log = await opened(operator)
     await log.append([record(number=1), record(number=2)])

@@ -244,7 +244,7 @@ class KafkaLog:
         try:
             offsets = await self._send(by_line)
             firsts = {line: there[0] for line, there in offsets.items()}
-            self._reader.veil(firsts)
+            await self._reader.veil(firsts)
             await self._commit()
             taken = await self._taken(offsets)
         finally:

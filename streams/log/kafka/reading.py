@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 from schemas.admission import Stored
 from schemas.topics import TOPICS
@@ -21,6 +22,7 @@ SETTLE_S = 90.0
 """Longer than any transaction of ours may stand open."""
 _SETTLE_AGAIN_S = 0.002
 _SETTLE_AGAIN_MAX_S = 0.1
+_R = TypeVar("_R", Stored, Bare)
 
 
 class KafkaReader:
@@ -35,7 +37,6 @@ class KafkaReader:
         self._index = index
         self._tracks: dict[Line, Track] = {}
         self._polls: dict[int, asyncio.Task[None]] = {}
-        self._veils: dict[Line, int] = {}
         self._unreadable: set[str] = set()
         self._looked: dict[int, tuple[float, dict[str, int]]] = {}
 
@@ -67,8 +68,7 @@ class KafkaReader:
             found += page.stored_from(line, at, limit - len(found))
             if len(found) >= limit:
                 break
-        veil = self._veils.get(line)
-        return found if veil is None else [e for e in found if e.offset < self._tracks[line].hidden_from(veil)]
+        return _shown(found, self._tracks[line])
 
     async def read_bare(self, topic: str, partition: int, offset: int, limit: int) -> list[Bare]:
         """The same records without what proves them."""
@@ -78,8 +78,7 @@ class KafkaReader:
             found += page.bare_from(at, limit - len(found))
             if len(found) >= limit:
                 break
-        veil = self._veils.get(line)
-        return found if veil is None else [e for e in found if e.offset < self._tracks[line].hidden_from(veil)]
+        return _shown(found, self._tracks[line])
 
     async def _pages(self, line: Line, place: int) -> AsyncIterator[tuple[Page, int]]:
         """Pages from the one that has a place on, each with the first place wanted there, up to the end of the log."""
@@ -113,8 +112,7 @@ class KafkaReader:
             except NotAllowed:
                 self._unreadable.add(topic)
                 continue
-            veil = self._veils.get(line)
-            ends[topic] = track.place if veil is None else track.hidden_from(veil)
+            ends[topic] = track.shown
         return ends
 
     async def wait(self, partition: int, ends: Mapping[str, int], timeout_s: float) -> None:
@@ -184,14 +182,16 @@ class KafkaReader:
         if cut:
             raise LogIncomplete("; ".join(cut))
 
-    def veil(self, firsts: Mapping[Line, int]) -> None:
+    async def veil(self, firsts: Mapping[Line, int]) -> None:
         """Hide what an append of this process writes from these offsets on, until all its topics can show it."""
-        self._veils.update(firsts)
+        for line, offset in firsts.items():
+            (await self._track(line)).veil(offset)
 
     def unveil(self, firsts: Mapping[Line, int]) -> None:
         """Hide it no longer."""
-        for line in firsts:
-            self._veils.pop(line, None)
+        for line, offset in firsts.items():
+            if line in self._tracks:
+                self._tracks[line].unveil(offset)
 
     async def places(self, line: Line, offsets: Sequence[int]) -> list[int]:
         """The places of records that were committed at these offsets just now; waits until they can be read."""
@@ -269,3 +269,9 @@ class KafkaReader:
         if topic not in self.topics or not 0 <= partition < self.partitions:
             raise LogError(f"{self.bootstrap} has no partition {partition} of a topic {topic!r}")
         return Line(topic, partition)
+
+
+def _shown(records: list[_R], track: Track) -> list[_R]:
+    """Those of the records that nothing hides."""
+    end = track.shown
+    return records if not records or records[-1].offset < end else [each for each in records if each.offset < end]

@@ -67,6 +67,7 @@ class Track:
         self.place, self.offset = self.marks[-1]
         self.last: Kept | None = None
         self.lock = asyncio.Lock()
+        self._veils: dict[int, int | None] = {}
         self._pages: deque[Page] = deque(maxlen=_PAGES_KEPT)
 
     def page(self, place: int) -> Page | None:
@@ -84,6 +85,9 @@ class Track:
     def keep(self, page: Page) -> Page:
         """Count a page that was read, and keep it for others; small neighbours become one, which is given back."""
         if page.offset == self.offset:
+            for offset in self._veils:
+                if page.offset <= offset < page.following:
+                    self._veils[offset] = page.place_of(offset)
             self.place, self.offset = page.end, page.following
             self.last = page.records[-1] if page.records else self.last
             self._mark()
@@ -96,6 +100,8 @@ class Track:
 
     def pass_over(self, count: int) -> None:
         """Count records that stand next, one offset after the other, without having read them."""
+        if self.offset in self._veils:
+            self._veils[self.offset] = self.place
         self.place, self.offset = self.place + count, self.offset + count
         self._mark()
 
@@ -111,9 +117,15 @@ class Track:
         """The last place whose offset is marked and not past this one, and its offset."""
         return self.marks[bisect_right(self.marks, offset, key=lambda mark: mark[1]) - 1]
 
-    def hidden_from(self, offset: int) -> int:
-        """The place from which on nothing is shown, where this offset hides what follows."""
-        page = self.page_at(offset)
-        if page:
-            return page.place_of(offset)
-        return self.place if offset >= self.offset else self.mark_before(offset)[0]
+    def veil(self, offset: int) -> None:
+        """Show nothing from an offset on, which has not been counted yet."""
+        self._veils[offset] = None
+
+    def unveil(self, offset: int) -> None:
+        """Show what this offset hid."""
+        self._veils.pop(offset, None)
+
+    @property
+    def shown(self) -> int:
+        """The place up to which records are shown: all that were counted, or those before the first hidden one."""
+        return min((place for place in self._veils.values() if place is not None), default=self.place)
