@@ -3,6 +3,7 @@
 import ast
 import importlib
 import importlib.metadata
+import json
 import re
 import shlex
 import subprocess
@@ -119,6 +120,13 @@ def test_a_lock_holds_hashes_and_no_address(lock: Path) -> None:
         for entry in entries
         if not re.fullmatch(r"[a-z0-9-]+==\S+[^\n]*(\\\n    --hash=sha256:[0-9a-f]{64}\s*)+", entry)
     ] == []
+
+
+def test_the_lock_of_the_judges_holds_hashes_and_no_address() -> None:
+    text = (ROOT / "tests" / "node" / "package-lock.json").read_text()
+    packages = {name: each for name, each in json.loads(text)["packages"].items() if name}
+    assert "://" not in text
+    assert [name for name, each in packages.items() if not each.get("integrity", "").startswith("sha512-")] == []
 
 
 def test_the_locks_answer_every_dependency() -> None:
