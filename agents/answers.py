@@ -18,13 +18,13 @@ from streams.policy.state import PolicyState
 REASON_LENGTH_MAX = REASON_CHARS_MAX
 
 
-def kept_reason(text: str, job_id: str, key: EnrolledKey | None, vault: Vault) -> str | Refused:
-    """The pointer to a reason that is kept in the vault under the name of the key's source."""
-    if key is None or key.revoked or key.role not in (Role.APPROVER, Role.AGENT):
+def kept_reason(text: str, about: str, key: EnrolledKey | None, vault: Vault) -> str | Refused:
+    """The pointer to a reason that is kept in the vault under the name of its key's source, `about` something."""
+    if key is None or key.revoked or key.role not in (Role.APPROVER, Role.OPERATOR, Role.AGENT):
         return Refused("key_unknown", "only a person or an agent gives reasons, by a key in force at this site")
     if not 0 < len(text.strip()) <= len(text) <= REASON_LENGTH_MAX:
         return Refused("reason_missing", f"say why, in at most {REASON_LENGTH_MAX} characters")
-    return vault.keep_reason(text, key.source, job_id)
+    return vault.keep_reason(text, key.source, about)
 
 
 def why_no_reason(reason: str, source: str, vault: Vault) -> Refused | None:

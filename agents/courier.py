@@ -17,6 +17,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
 
 TIMEOUT_S = 10.0
+CONNECTIONS_MAX = 16
 CONTENT_TYPE = "application/jose"
 _JOSE = {"Content-Type": CONTENT_TYPE}
 _HTTPS_PORT = 443
@@ -119,7 +120,8 @@ class Courier:
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
-            connector = aiohttp.TCPConnector(resolver=_PublicAddresses(self._local), limit=8, ttl_dns_cache=0)
+            resolver = _PublicAddresses(self._local)
+            connector = aiohttp.TCPConnector(resolver=resolver, limit=CONNECTIONS_MAX, ttl_dns_cache=0)
             arguments: dict[str, Any] = {"connector": connector, "timeout": aiohttp.ClientTimeout(total=TIMEOUT_S)}
             self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), **arguments)
         return self._session

@@ -20,7 +20,7 @@ from agents.fitting import Fits
 from agents.holdings import Holdings
 from agents.intake import check_agent, completed, known_key, read_manifest, signing_key, why_not_kept
 from agents.party import Clock, Membership, Party
-from agents.petitions import Petition, Petitions, subject_of, why_not
+from agents.petitions import Petitions, subject_of, why_not
 from agents.rehearsal import Rehearsal, dry_run
 from agents.replies import Answer, DryRun, Outcome, PendingApproval, Problem, Receipt, Refused, Said, Stored, refusal
 from agents.together import Together
@@ -31,6 +31,7 @@ from schemas.envelope import Cause
 from schemas.events import ApprovalPresented, ArtifactStored, IntentDeclared, IntentWithdrawn, TraceSealed
 from schemas.keys import key_id, raw_public_key
 from schemas.manifest import Manifest
+from schemas.petitions import Petition
 from schemas.proofs import TYPE_WITHDRAWAL, ProofInvalid, sign_manifest, verify_jws
 from schemas.topics import Role
 from schemas.traces import SealedTrace
@@ -111,9 +112,9 @@ class Gateway(Party):
         """Note that what a job asks was shown to the person of this key, once for each request."""
         return await self._call(lambda: self._present(job_id, key_name))
 
-    async def keep_reason(self, job_id: str, key_name: str, text: str) -> str | Refused:
-        """Keep why somebody is about to say no, or to withdraw; they sign the pointer, and their text can be erased."""
-        return await self._call(lambda: self._keep_reason(job_id, key_name, text))
+    async def keep_reason(self, about: str, key_name: str, text: str) -> str | Refused:
+        """Keep why somebody is about to say no or to withdraw; they sign the pointer, and their text can be erased."""
+        return await self._call(lambda: self._keep_reason(about, key_name, text))
 
     async def petition(self, petition: Petition) -> Said | Refused:
         """Take what a person says of their own accord, by their proof. Said again, the same answer."""
@@ -326,6 +327,8 @@ class Gateway(Party):
         now_us = self.clock.now_us()
         if refused := why_not(petition, policy, self.keys, self.site, now_us):
             return refused
+        if refused := why_no_reason(getattr(petition, "reason", ""), petition.person, self._vault):
+            return refused
         cause = (await self.say(draft(petition, now_us, *self._petitions.because(petition), subject=subject)))[0]
         return Said(subject, cause.digest, now_us)
 
@@ -357,10 +360,8 @@ class Gateway(Party):
         cause = (await self.say(draft(withdrawn, now_us, case.heard)))[0]
         return Said(case.declared.job_id, cause.digest, now_us)
 
-    async def _keep_reason(self, job_id: str, key_name: str, text: str) -> str | Refused:
-        if job_id not in self._docket.cases:
-            return Refused("job_unknown", f"there is no job {job_id} here")
-        return kept_reason(text, job_id, self.keys.get(key_name), self._vault)
+    async def _keep_reason(self, about: str, key_name: str, text: str) -> str | Refused:
+        return kept_reason(text, about, self.keys.get(key_name), self._vault)
 
     async def _request_calibration(self, agent_proof: str) -> Said | Refused:
         requested = read_request(agent_proof, self.keys, self.site)
@@ -369,8 +370,9 @@ class Gateway(Party):
         first, heard = self._calibrations.first.get((requested.initiator, requested.request_id), (None, None))
         if heard is not None and first == requested:
             return Said(requested.request_id, heard.digest, heard.time_us)
-        if refused := self._calibrations.why_not(requested, self._rehearsal.policy.halts):
-            return refused
+        refused = why_no_reason(requested.reason, requested.initiator, self._vault)
+        if refused := refused or self._calibrations.why_not(requested, self._rehearsal.policy.halts):
+            return refused._replace(message=self._vault.told(refused.message))
         now_us = self.clock.now_us()
         cause = (await self.say(draft(requested, now_us)))[0]
         return Said(requested.request_id, cause.digest, now_us)

@@ -4,7 +4,7 @@ A notice has an id that follows from the event it is about, its kind and whom it
 restart makes the same. It names no secret and nothing that a person signs with.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -101,10 +101,14 @@ class Asked:
 
 
 class Board:
-    """All that people are to be told. Of what had happened before `began_us` only what still waits is told."""
+    """All that people are to be told. Of what had happened before `began_us` only what still waits is told.
 
-    def __init__(self, plan: Plan, began_us: int) -> None:
+    `reasons` puts a person's words in the place of a pointer to them, as `Vault.told` does.
+    """
+
+    def __init__(self, plan: Plan, began_us: int, reasons: Callable[[str], str] = str) -> None:
         self._plan = plan
+        self._reasons = reasons
         self._began_us = began_us
         self._asked: dict[str, Asked] = {}
         self._happened: list[_About] = []
@@ -132,13 +136,13 @@ class Board:
     def _note(self, heard: Heard) -> None:
         match heard.event:
             case RunCancelDecided(job_id=job_id, reason=reason) as decided:
-                text = f"reason: {reason}\n{_line(decided.message)}"
+                text = f"reason: {reason}\n{self._words(decided.message)}"
                 about = _About(heard, "alarm", f"the guard stops {job_id}", text, job_id)
             case HaltOrdered(halt_id=halt_id, scope=scope, target=target) as halt:
-                text = f"{halt.person}: {_line(halt.reason)}\nAnother person lifts it: qpubus resume {halt_id}"
+                text = f"{halt.person}: {self._words(halt.reason)}\nAnother person lifts it: qpubus resume {halt_id}"
                 about = _About(heard, "halt", f"{scope} {target} is halted", text)
             case HaltLifted(halt_id=halt_id, person=person) as lifted:
-                about = _About(heard, "halt", f"halt {halt_id} is lifted", f"{person}: {_line(lifted.reason)}")
+                about = _About(heard, "halt", f"halt {halt_id} is lifted", f"{person}: {self._words(lifted.reason)}")
             case AutonomyProposed(agent=agent, level=level) as proposed:
                 text = (
                     f"class of action: {_line(proposed.action_class)}\nup to {_usd(proposed.price_limit_microusd)}\n"
@@ -149,6 +153,9 @@ class Board:
             case _:
                 return
         self._happened.append(about)
+
+    def _words(self, text: str) -> str:
+        return _line(self._reasons(text))
 
     def notices(self, now_us: int) -> Iterator[Notice]:
         """All that there is to tell by what is known now, also what is due later."""

@@ -71,16 +71,27 @@ class Notifier:
     name = "notifier"
 
     def __init__(
-        self, reader: Reader, clock: Clock, plan: Plan, channels: Channels, *, file: Path, said: Callable[[str], None]
+        self,
+        reader: Reader,
+        clock: Clock,
+        plan: Plan,
+        channels: Channels,
+        *,
+        file: Path,
+        said: Callable[[str], None],
+        reasons: Callable[[str], str] = str,
     ) -> None:
-        """What was told stands in `file`; `said` is told in a line, without secrets, what could not be delivered."""
+        """What was told stands in `file`; `said` is told in a line, without secrets, what could not be delivered.
+
+        `reasons` puts a person's words in the place of a pointer to them, as `Vault.told` does.
+        """
         self._reader = reader
         self._clock = clock
         self._plan = plan
         self._channels = channels
         self._told = Told(file, clock.now_us())
         self._said = said
-        self._board = Board(plan, self._told.began_us)
+        self._board = Board(plan, self._told.began_us, reasons)
         self._tries: dict[str, tuple[int, int]] = {}
         """By delivery, how often it was tried and when it may be again."""
         self._next_us: int | None = None

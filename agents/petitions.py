@@ -18,18 +18,12 @@ from schemas.events import (
     MandateStatement,
 )
 from schemas.people import signed_words
+from schemas.petitions import Petition
 from schemas.reasons import Reason
 from schemas.topics import Role
 from streams.policy.autonomy import MAY_RATIFY
 from streams.policy.state import PolicyState
 from streams.stage import Heard
-
-Petition = MandateGranted | MandateRevoked | AutonomyGranted | AutonomyRevoked | HaltOrdered | HaltLifted
-"""An event that is a person's own."""
-PETITIONS: Mapping[str, type[Petition]] = {
-    each.__name__: each
-    for each in (MandateGranted, MandateRevoked, AutonomyGranted, AutonomyRevoked, HaltOrdered, HaltLifted)
-}
 
 
 def subject_of(petition: Petition) -> str:
@@ -85,7 +79,7 @@ def why_not(
     """Why a petition would not count if it were said now."""
     reason = getattr(petition, "reason", "-")
     if not 0 < len(reason.strip()) <= len(reason) <= REASON_LENGTH_MAX:
-        return Refused("reason_missing", f"say why, in at most {REASON_LENGTH_MAX} characters: it goes on the log")
+        return Refused("reason_missing", f"say why, in at most {REASON_LENGTH_MAX} characters")
     if isinstance(petition, MandateGranted) and (refused := _why_in_vain(petition.statement, keys, now_us)):
         return refused
     if isinstance(petition, AutonomyRevoked) and not _stands(petition, policy):

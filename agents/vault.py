@@ -11,9 +11,10 @@ not be.
 """
 
 import os
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
-from secrets import token_bytes
+from secrets import token_bytes, token_hex
 from typing import TypeVar
 
 from cryptography.exceptions import InvalidTag
@@ -25,8 +26,8 @@ from schemas.reasons_kept import KeptReason, keep_reason, with_texts
 from schemas.traces import SealedTrace
 from streams.disk import PRIVATE, put, sync_directory
 
-ERASED = "(erased)"
-"""What is shown in place of a text that is not in its vault any more."""
+ERASED = "(erased, or kept in another vault)"
+"""What is shown in place of a text that is not in this vault."""
 _KEY = "key"
 _KEY_BYTES = 32
 _NONCE_BYTES = 12
@@ -57,10 +58,10 @@ class Vault:
         except OSError as error:
             raise VaultError(f"the text could not be kept in {self._directory}: {error.strerror}") from None
 
-    def keep_reason(self, text: str, subject: str, job_id: str) -> str:
-        """Keep why somebody said something of a job; the pointer that stands on the log in place of the text."""
+    def keep_reason(self, text: str, subject: str, about: str) -> str:
+        """Keep why somebody said something of a job, a halt, a key…; the pointer to it stands on the log."""
         try:
-            kept = keep_reason(text, subject, job_id, _key(self._keyed(subject)))
+            kept = keep_reason(text, subject, about, _key(self._keyed(subject)))
         except OSError as error:
             raise VaultError(f"the text could not be kept in {self._directory}: {error.strerror}") from None
         self.keep(kept)
@@ -131,7 +132,13 @@ class Vault:
         folder = self._folder(subject)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not (folder / _KEY).exists():
-            put(folder / _KEY, token_bytes(_KEY_BYTES), PRIVATE)
+            # Bus and commands write here side by side, and whose key comes second must not take the other's place.
+            own = folder / f"{_KEY}.{token_hex(4)}"
+            put(own, token_bytes(_KEY_BYTES), PRIVATE)
+            with suppress(FileExistsError):
+                os.link(own, folder / _KEY)
+            own.unlink()
+            sync_directory(folder)
         return folder
 
     def _folder(self, subject: str) -> Path:

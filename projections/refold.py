@@ -3,6 +3,7 @@
 import gc
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import sha256
 from typing import Any
@@ -17,11 +18,26 @@ from schemas.trusted import decode_trusted
 from schemas.words import Event
 from streams.log.port import Bare, Place, ReadableLog
 
-FETCH = 512
+FETCH = 2_048
 _TOPICS = tuple(topic for topic, types in WRITERS.items() if topic == "governance" or FOLDS.keys() & types.keys())
 
-Kind = tuple[str, bytes]
-"""A site and the frame of a value: events of one kind share a schema."""
+
+@dataclass(slots=True)
+class _Kind:
+    """What events of a site by one schema need: the folds that are about them, the states of the site's views.
+
+    `bodies` wait to be decoded, all of a kind at once.
+    """
+
+    schema: Schema
+    folds: tuple[tuple[int, Fold[Any]], ...]
+    states: list[Any]
+    bodies: list[bytes] = field(default_factory=list)
+
+    def decoded(self) -> list[Event]:
+        """The events of the bodies that wait."""
+        bodies, self.bodies = self.bodies, []
+        return decode_trusted(bodies, self.schema)
 
 
 async def refold(
@@ -59,27 +75,23 @@ class Refolding:
         self.views = {site: Views() for site in sites}
         self._first = next(own_schemas())
         self._first_frame = frame(self._first.schema_id, b"")
-        self._kinds: dict[Kind, tuple[Schema, tuple[tuple[int, Fold[Any]], ...]]] = {}
+        self._kinds: dict[tuple[str, bytes], _Kind] = {}
 
     def take(self, records: Sequence[Bare]) -> None:
         """Fold records of one topic in their order; those that no view is about are not decoded."""
         self._learn(records)
-        kinds = self._kinds
-        order = [(kind, each) for each in records if (kind := (each.key, each.value[:FRAME_BYTES])) in kinds]
-        events = self._decoded(order)
-        for kind, each in order:
-            event, time = next(events[kind]), each.time
+        kinds, order = self._kinds, list[tuple[_Kind, str]]()
+        for _, key, value, time in records:
+            kind = kinds.get((key, value[:FRAME_BYTES]))
+            if kind is not None:
+                kind.bodies.append(value[FRAME_BYTES:])
+                order.append((kind, time))
+        events = {id(kind): iter(kind.decoded()) for kind in kinds.values()}
+        for kind, time in order:
+            event, states = next(events[id(kind)]), kind.states
             time_us = _minute_us(time[:17]) + int(time[17:19] + time[20:26])
-            states = self.views[kind[0]].states
-            for at, fold in kinds[kind][1]:
+            for at, fold in kind.folds:
                 states[at] = fold(states[at], event, time_us)
-
-    def _decoded(self, order: Sequence[tuple[Kind, Bare]]) -> dict[Kind, Iterator[Event]]:
-        """The events of each kind, all of a kind decoded at once."""
-        bodies: dict[Kind, list[bytes]] = {}
-        for kind, each in order:
-            bodies.setdefault(kind, []).append(each.value[FRAME_BYTES:])
-        return {kind: iter(decode_trusted(of_kind, self._kinds[kind][0])) for kind, of_kind in bodies.items()}
 
     def _learn(self, records: Sequence[Bare]) -> None:
         """Note which schemas are of events that a view is about."""
@@ -90,7 +102,8 @@ class Refolding:
             if folds and isinstance(event, SchemaPublished):
                 digest = sha256(event.text.encode()).hexdigest()
                 schema = Schema(event.schema_id, event.event_type, event.text, digest)
-                self._kinds[each.key, frame(event.schema_id, b"")] = schema, folds
+                kind = _Kind(schema, folds, self.views[each.key].states)
+                self._kinds[each.key, frame(event.schema_id, b"")] = kind
 
 
 @lru_cache(1_024)

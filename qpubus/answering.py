@@ -37,9 +37,9 @@ class Decision:
         return approval_payload(statement, self.word, self.reason)
 
 
-def kept_reason(data: Path, job_id: str, key_name: str, text: str) -> str:
+def kept_reason(data: Path, about: str, key_name: str, text: str) -> str:
     """Have the running bus keep a reason in its vault; what is signed in its place, by the key of this name."""
-    reason: str = ask(data, "keep_reason", Reason(job_id=job_id, key_id=key_name, text=text))["reason"]
+    reason: str = ask(data, "keep_reason", Reason(about=about, key_id=key_name, text=text))["reason"]
     return reason
 
 

@@ -80,7 +80,7 @@ def _peoples_calls(desk: FrontDesk) -> Mapping[str, Call]:
         return await desk.present(asked.job_id, asked.key_id)
 
     async def keep_reason(asked: Reason) -> Mapping[str, Any]:
-        return {"reason": await desk.keep_reason(asked.job_id, asked.key_id, asked.text)}
+        return {"reason": await desk.keep_reason(asked.about, asked.key_id, asked.text)}
 
     async def petition(asked: Petitioned) -> Mapping[str, Any]:
         try:

@@ -17,6 +17,7 @@ from replay.explain import Explanation, Line
 from replay.proofs import Proof
 from schemas import events as e
 from schemas.keys import key_id
+from schemas.manifest import circuit_text
 from schemas.words import Event, wire_name
 
 _STYLE = """
@@ -61,8 +62,8 @@ _SHORT = tuple(
     )
 )  # fmt: skip
 """What a reader in a hurry wants to know: who wanted it, who allowed it, where it ran, what came of it."""
-_OPEN = (wire_name(e.PolicyPublished), wire_name(e.ApprovalRequested))
-"""Of these the whole text is the point."""
+_OPEN = wire_name(e.ApprovalRequested)
+"""Of this the whole text is the point: a person put their name to it."""
 _CHUNK = wire_name(e.ShotsMeasured)
 
 
@@ -87,6 +88,7 @@ def page(explained: Explanation, events: Sequence[Event], roots: Mapping[str, by
             *_chain(list(zip(explained.lines, events, strict=True))),
             "</ol>",
             *_passed_over(explained),
+            *_policies(events),
             "</main></body></html>\n",
         )
     )
@@ -109,6 +111,15 @@ def _passed_over(explained: Explanation) -> Iterator[str]:
         yield "<h2>Passed over by the stage in charge</h2><ol class=short>"
         yield from (f"<li>{_text(each)}</li>" for each in explained.passed_over)
         yield "</ol>"
+
+
+def _policies(events: Sequence[Event]) -> Iterator[str]:
+    """The rules in force, whole; what their words mean stands in the schema that they were held to."""
+    for event in events:
+        if isinstance(event, e.PolicyPublished) and event.rules:
+            yield f"<h2>The rules of policy {_text(event.policy_id)}</h2><pre>{_text(event.rules, lines=True)}</pre>"
+            yield "<details><summary>the schema of these rules</summary>"
+            yield f"<pre>{_text(event.rules_schema, lines=True)}</pre></details>"
 
 
 def _short(lines: Sequence[Line]) -> Iterator[str]:
@@ -147,21 +158,32 @@ def _item(line: Line, event: Event) -> Iterator[str]:
     if line.details:
         yield "<dl>"
         for name, text in line.details:
-            yield f"<dt>{_text(name)}</dt><dd>{_text(text)}</dd>"
+            told = f"<pre>{_text(text, lines=True)}</pre>" if "\n" in text else _text(text)
+            yield f"<dt>{_text(name)}</dt><dd>{told}</dd>"
         yield "</dl>"
     yield f"<p class=proofs>{_proofs(line.proofs)}</p>"
     place = f"{line.topic} partition {line.partition} offset {line.offset}"
-    is_open = " open" if line.event_type in _OPEN else ""
+    is_open = " open" if line.event_type == _OPEN else ""
     name = line.event_type.removeprefix("qpubus.")
     yield f"<details{is_open}><summary>{_text(name)} of {_text(line.source)}, {_text(place)}</summary>"
     if line.causes:
         yield f"<p class=soft>because of {_text(', '.join(line.causes))}</p>"
+    for title, text in _circuits(event):
+        yield f"<p class=soft>{_text(title)}</p><pre>{_text(text, lines=True)}</pre>"
     yield f"<pre>{_text(_whole(event), lines=True)}</pre></details></li>"
 
 
 def _whole(event: Event) -> str:
-    """All fields of an event, bytes in hex."""
-    return json_bytes(event.model_dump(), orjson.OPT_INDENT_2).decode()
+    """All fields of an event, bytes in hex; the rules of a policy stand at the end of the page."""
+    left_out = {"rules", "rules_schema"} if isinstance(event, e.PolicyPublished) and event.rules else set[str]()
+    return json_bytes(event.model_dump(exclude=left_out), orjson.OPT_INDENT_2).decode()
+
+
+def _circuits(event: Event) -> Iterator[tuple[str, str]]:
+    """The circuits that an intent declares, as OpenQASM; what it declares stands there in base64."""
+    if isinstance(event, e.IntentDeclared):
+        for template in event.manifest.quantum.templates():
+            yield f"circuit {template.name}", circuit_text(template.circuit)
 
 
 def _proofs(proofs: Sequence[Proof]) -> str:

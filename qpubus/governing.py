@@ -11,18 +11,20 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from agents.clock import WallClock
+from agents.vault import Vault, VaultError
 from qpubus.door_client import ask, is_running
 from qpubus.ledger import ADMIN, GOVERNOR, Cluster
 from qpubus.place import Place
 from qpubus.problem import Problem
 from qpubus.reading import open_desk
 from qpubus.requests import Governance, SealedRecord
-from schemas.admission import Admission, Refused, Stored
+from schemas.admission import Admission, EnrolledKey, Refused, Stored
 from schemas.avro_text import avro_text
 from schemas.codec import published
 from schemas.envelope import Cause, Record
 from schemas.events import GapAccepted, KeyEnrolled, KeyRevoked, SchemaPublished, SiteFounded
 from schemas.keys import key_id, raw_public_key
+from schemas.reasons_kept import REASON_CHARS_MAX
 from schemas.topics import TOPICS, Role
 from schemas.words import Event, wire_name
 from streams.author import Draft, Scribe, seal_all
@@ -121,6 +123,18 @@ async def open_register(directory: Path) -> Register:
         return await read_register(desk.log, desk.site, desk.root_public_key)
 
 
+def governor_of(register: Register, key: Ed25519PrivateKey) -> EnrolledKey:
+    """Who governs by a key; `Problem` if nobody may."""
+    author = register.admission.keys.get(key_id(raw_public_key(key)))
+    if author is None or author.revoked or author.role not in (Role.ROOT, Role.ADMIN):
+        raise Problem(
+            "this key may not govern here: it is not the root's, and not that of an enrolled admin",
+            "Name one that may with --key.",
+            code="role_forbidden",
+        )
+    return author
+
+
 async def govern(
     directory: Path,
     register: Register,
@@ -129,13 +143,7 @@ async def govern(
     subject: str = "",
 ) -> None:
     """Seal events, each with its causes, by the root's or an admin's key, and have them appended, all or none."""
-    author = register.admission.keys.get(key_id(raw_public_key(key)))
-    if author is None or author.revoked or author.role not in (Role.ROOT, Role.ADMIN):
-        raise Problem(
-            "this key may not govern here: it is not the root's, and not that of an enrolled admin",
-            "Name one that may with --key.",
-            code="role_forbidden",
-        )
+    author = governor_of(register, key)
     now_us = register.latest_us if register.is_virtual else WallClock().now_us()
     sequences = {
         topic: used for (source, topic), used in register.admission.sequences.items() if source == author.source
@@ -152,6 +160,22 @@ async def govern(
         ask(directory, "govern", Governance(records=tuple(SealedRecord.of(record) for record in records)))
     else:
         await _append_here(directory, register, records, now_us)
+
+
+def kept_reason(directory: Path, register: Register, key: Ed25519PrivateKey, text: str, about: str) -> str:
+    """What stands on the log for why a governor says something: a pointer to the text, which is kept in the vault.
+
+    It is kept under the governor's name, and `qpubus vault erase` erases it. No reason needs no pointer.
+    """
+    author = governor_of(register, key)
+    if not text:
+        return text
+    if len(text) > REASON_CHARS_MAX:
+        raise Problem(f"the reason has {len(text):,} characters, {REASON_CHARS_MAX:,} are the most", "Say it in less.")
+    try:
+        return Vault(Place(directory).vault).keep_reason(text, author.source, about)
+    except VaultError as error:
+        raise Problem(str(error), "Nothing was appended.", code="vault_failed") from None
 
 
 async def append_governance(

@@ -49,14 +49,8 @@ class StagePart(Worker):
         self._counted = log.reader
 
     async def save(self) -> None:
-        """Save the state, and the index of the log.
-
-        Where something waits to be read, another process may have answered it already: to a state that does not know
-        that, the answers would be behind where it goes on from, and it would give them again. So it is not saved.
-        """
-        ends = await self._counted.ends(self._partition)
-        if all(ends[topic] <= place for topic, place in self.offsets.items()):
-            await super().save()
+        """Save the state, and the index of the log."""
+        await super().save()
         self._counted.keep_index()
 
 
@@ -192,11 +186,14 @@ class CallbacksOpening:
         return Opened(CallbacksPart(senders), log)
 
 
-def post_of(name: str, access: Access, homes: Sequence[Home], directory: Path, courier: Courier) -> Post:
-    """What a process serves under one of `NAMES`; it keeps saved states and views in `directory`."""
-    if name == CALLBACKS:
-        return Post(name, CallbackSender.topics, access.aiokafka(), CallbacksOpening(access, homes, courier))
+def post_of(name: str, access: Access, homes: Sequence[Home], directory: Path) -> Post:
+    """A stage, or the views, as a process serves it; it keeps saved states and views in `directory`."""
     if name == VIEWS:
         return Post(name, TOPICS, access.aiokafka(), ViewsOpening(access, homes, directory))
     stage = next(each for each in STAGES if each.role.value == name)
     return Post(name, stage.inputs, access.aiokafka(), StageOpening(stage, access, homes, directory))
+
+
+def errand_of(access: Access, homes: Sequence[Home], courier: Courier) -> Post:
+    """The bringing of notices, as a process serves it: the records on these topics may end a job."""
+    return Post(CALLBACKS, CallbackSender.ends, access.aiokafka(), CallbacksOpening(access, homes, courier))

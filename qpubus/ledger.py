@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+from qpubus.copying import Copying
 from qpubus.kafka.access import Access
 from qpubus.place import Place
 from qpubus.problem import Problem
@@ -26,17 +27,13 @@ from streams.log import reading as embedded
 from streams.log.database import Settings
 from streams.log.kafka.late import LateLog
 from streams.log.kafka.reading import KafkaReader
-from streams.log.making import NewLog, new_log
+from streams.log.making import new_log
 from streams.log.port import ReadableLog, partition_of
 from streams.log.reading import EmbeddedReader
 
 VIEWS, AUDITOR, ADMIN = "views", Role.AUDITOR.value, Role.ADMIN.value
 GOVERNOR = f"{ADMIN}:governing"
 """As whom the records of root and admins are written on Kafka; their seals say who they really are of."""
-QUIET_S = 3.0
-"""A log that is copied should be between two appends; on one that never is, the copy begins after this time."""
-_QUIET_AGAIN_S = 0.02
-_FETCH = 2_048
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,38 +145,9 @@ async def _copy(access: Access | None, directory: Path, *, all_sites: bool) -> N
     try:
         names = {name for partition in range(log.partitions) for name in await sites_of(log, partition)}
         if len(names) > 1 and not all_sites:
-            raise shared(names, "Audit them together: qpubus audit verify, with --root for the root key of each.")
+            raise shared(names, "Name the root key of each with --root, once for each site.")
         log_id = sha256(access.bootstrap.encode()).hexdigest()[:32]
         with new_log(directory, Settings(log_id, log.partitions, log.topics)) as new:
-            await copy_records(log, new)
+            await Copying(log, new, directory).run()
     finally:
         await log.close()
-
-
-async def copy_records(log: KafkaReader, new: NewLog) -> int:
-    """Bring all that stands on a log into a new one, with the append times it has there; how many records."""
-    count = 0
-    for partition in range(log.partitions):
-        ends = await _ends_between_appends(log, partition)
-        for topic in log.topics:
-            at = 0
-            while at < ends[topic]:
-                records = await log.read(topic, partition, at, min(_FETCH, ends[topic] - at))
-                for stored in records:
-                    new.take(stored)
-                at += len(records)
-            count += at
-    return count
-
-
-async def _ends_between_appends(log: KafkaReader, partition: int) -> dict[str, int]:
-    """Where topics end at a time when no append is under way, so that no effect is there without its cause."""
-    loop = asyncio.get_running_loop()
-    until = loop.time() + QUIET_S
-    while True:
-        before = dict(await log.ends(partition))
-        await log.settle(partition)
-        after = dict(await log.ends(partition))
-        if before == after or loop.time() > until:
-            return after
-        await asyncio.sleep(_QUIET_AGAIN_S)

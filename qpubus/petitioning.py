@@ -13,20 +13,24 @@ from pathlib import Path
 from typing import Any
 
 from agents.approver import Signer
-from agents.petitions import Petition
+from agents.petitions import subject_of
+from qpubus.answering import kept_reason
 from qpubus.door_client import ask
 from qpubus.governing import Register, open_register
 from qpubus.problem import Problem
 from qpubus.reading import Desk
 from qpubus.requests import Petitioned
 from qpubus.signing import signer_of
-from schemas.events import HumanProof
+from schemas.events import HaltOrdered, HumanProof
 from schemas.people import signed_words
+from schemas.petitions import Petition
 from streams.policy import POLICY
 from streams.policy.state import PolicyState
 from streams.reader import Reader
 from streams.stage import Heard
 
+UNKEPT = "(its reason could not be kept)"
+"""What stands on the log for the reason of a halt where the vault fails: a brake must not wait for a disk."""
 UNSIGNED = HumanProof(proof_type="ed25519", key_id="", signature=b"")
 _DOLLAR_MICROUSD = 1_000_000
 _SPAN = re.compile(r"([1-9][0-9]{0,4})([mhdw])\Z")
@@ -48,9 +52,22 @@ class Petitioner:
         return self.register.site
 
     def say(self, kind: type[Petition], **words: Any) -> dict[str, Any]:
-        """Sign an event of theirs and have the running bus say it: its subject, digest and time."""
+        """Sign an event of theirs and have the running bus say it: its subject, digest and time.
+
+        A reason is kept in the vault, where it can be erased, and what is signed is a pointer to it.
+        """
         unsigned = kind.model_validate(words | {"person": self.source, "proof": UNSIGNED})
+        if reason := words.get("reason"):
+            unsigned = unsigned.model_copy(update={"reason": self._kept(unsigned, reason)})
         return self.hand_in(unsigned.model_copy(update={"proof": self.signer.sign(signed_words(unsigned, self.site))}))
+
+    def _kept(self, unsigned: Petition, reason: str) -> str:
+        try:
+            return kept_reason(self.data, subject_of(unsigned), self.signer.key_id, reason)
+        except Problem as problem:
+            if isinstance(unsigned, HaltOrdered) and problem.code == "vault_failed":
+                return UNKEPT
+            raise
 
     def hand_in(self, petition: Petition) -> dict[str, Any]:
         """Have the running bus say what was signed."""

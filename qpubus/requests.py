@@ -5,9 +5,9 @@ from typing import Any, Literal, Self
 
 from pydantic import Base64Bytes, BaseModel, ConfigDict, Field
 
-from agents.petitions import PETITIONS, Petition
 from schemas.envelope import Record
 from schemas.events import HumanProof
+from schemas.petitions import PETITIONS, Petition
 from schemas.traces import SealedTrace
 from schemas.words import HexDigest, Identifier
 
@@ -71,9 +71,12 @@ class Denial(Grant):
 
 
 class Reason(Asked):
-    """Why somebody is about to say no, or to take a job back; the key is the one that they will sign with."""
+    """Why somebody is about to say no, to take a job back, to order or end something; they sign with the key.
 
-    job_id: Identifier
+    `about` is what they will name: a job, a halt, a mandate, an agent.
+    """
+
+    about: Identifier
     key_id: str
     text: str
 

@@ -3,10 +3,12 @@
 For each record, by its bytes: the row chain up to the head and up to what this account remembers, statement, digest,
 batch tree, signature, key, role, device, sequence, schema digest. For each event, by the others: its causes, the
 journals of the stages, and for each refused record the event by which the stage in charge rejected it for that reason.
-Bodies are decoded where something hangs on them here; `audit redecide` reads them all.
+For what agents, gateway and people signed inside of events: that it holds, under a key that had not ended. Bodies are
+decoded where something hangs on them here; `audit redecide` reads them all.
 
 Topics are read one after the other, governance first. Whether a key that was revoked still counted for a record is
-decided where a stage's journal says how far governance had been read; see `replay.hearing`.
+decided where a stage's journal says how far governance had been read; see `replay.hearing` and `replay.endings`.
+What grows with the log lies in a temporary index, see `replay.index`.
 """
 
 import gc
@@ -15,15 +17,17 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from heapq import merge
 from pathlib import Path
 
 from replay.checkpoints import Checkpoints
 from replay.crew import ALONE, Crew, Piece
+from replay.index import Index
 from replay.remembered import Earlier, Keeping, Memory
 from replay.scan import SiteScan
 from replay.settle import refused_in, settle
 from replay.sites import roots_of_sites
-from replay.verdict import Audit, Finding, Progress, Verdict
+from replay.verdict import Audit, Finding, Found, Progress, Verdict
 from replay.witnessed import Asked
 from schemas.admission import Stored
 from schemas.envelope import EnvelopeInvalid, Record
@@ -67,14 +71,12 @@ async def verify(
             audited = partial(verify_log, log, roots, progress, asked, jobs=jobs, everything=everything)
             return await (_remembering(log, roots, memory, audited) if memory else audited())
     except RootReplaced as error:
-        return Audit(Verdict.TAMPERED, findings=[Finding(0, "", 0, 0, "", "root_replaced", str(error))])
+        return _concluded(Finding(0, "", 0, 0, "", "root_replaced", str(error)))
     except LogCorrupt as error:
         finding = _fault(error)
         if not finding.topic:
             return Audit(Verdict.UNREADABLE, notes=[str(error)])
-        audit = Audit()
-        audit.conclude([finding], ())
-        return audit
+        return _concluded(finding)
     except LogError as error:
         return Audit(Verdict.UNREADABLE, notes=[str(error)])
 
@@ -95,7 +97,7 @@ async def verify_log(
     See `verify`.
     """
     audit = Audit(roots={site: key_id(key) for site, key in roots.items()})
-    findings = [_fault(error) for error in log.check()]
+    found = Found(log.topics, map(_fault, log.check()))
     tell = _Told(progress, sum(log.tip(topic, number).size for topic in log.topics for number in range(log.partitions)))
     with collector_off():
         for partition in range(log.partitions):
@@ -104,8 +106,9 @@ async def verify_log(
             }
             sites = here or roots
             with ExitStack() as stack:
-                checkpoints = stack.enter_context(closing(Checkpoints(partition, sites, asked)))
-                scans = {site: SiteScan(site, key, partition, checkpoints) for site, key in sites.items()}
+                index = stack.enter_context(closing(Index()))
+                checkpoints = stack.enter_context(closing(Checkpoints(partition, sites, asked, index)))
+                scans = {site: SiteScan(site, key, partition, checkpoints, index) for site, key in sites.items()}
                 for scan in scans.values():
                     stack.callback(scan.close)
                 starts = {}
@@ -113,22 +116,36 @@ async def verify_log(
                     earlier.restore(partition, scans, checkpoints)
                     starts = {topic: at for topic, at in earlier.starts(partition).items() if topic not in ALONE}
                     tell.more(sum(starts.values()))
-                crew = stack.enter_context(closing(Crew(log, partition, sites, 1 if findings else jobs, starts)))
-                findings += _Pass(log, scans, crew, tell, everything).findings()
-                broken = frozenset(finding.topic for finding in findings)
-                refused = sorted({place for scan in scans.values() for place in scan.refused})
-                findings += await checkpoints.check(log, refused, broken, audit)
+                crew = stack.enter_context(closing(Crew(log, partition, sites, 1 if found else jobs, starts)))
+                found.take(_Pass(log, scans, crew, tell, everything).findings())
+                broken = found.topics()
+                await found.take_all(checkpoints.check(log, partial(_refused, scans), broken, audit))
                 for scan in scans.values():
                     if broken:
-                        findings += refused_in(scan, partition, broken)
+                        found.take(refused_in(scan, partition, broken))
                     else:
-                        findings += await settle(scan, log, partition, sites, audit)
-                if keeping and not findings:
+                        await found.take_all(settle(scan, log, partition, sites, audit))
+                if keeping and not found:
                     keeping.add(partition, scans, checkpoints)
-    if not (findings or audit.events or audit.refused):
+    if not (found or audit.events or audit.refused):
         what = "the log holds no record: not even its founding, with which every log of a site begins"
-        findings.append(Finding(0, "", 0, 0, "", "founding_absent", what, is_missing=True))
-    audit.conclude([await _named(finding, log) for finding in findings], log.topics)
+        found.take([Finding(0, "", 0, 0, "", "founding_absent", what, is_missing=True)])
+    if everything:
+        await found.name(partial(_named, log))
+    audit.conclude(found)
+    audit.findings = [await _named(log, each) for each in audit.findings]
+    return audit
+
+
+def _refused(scans: Mapping[str, SiteScan], topic: str) -> Iterator[int]:
+    """The offsets of the refused records of a topic, in order."""
+    return merge(*(scan.refused.offsets(topic) for scan in scans.values()))
+
+
+def _concluded(finding: Finding) -> Audit:
+    """An audit that ended with one finding."""
+    audit = Audit()
+    audit.conclude(Found((), [finding]))
     return audit
 
 
@@ -153,7 +170,7 @@ async def _remembering(
         if not audit.findings:
             if earlier and not memory.resumes:
                 behind = earlier.behind(log, log.chain_before)
-            audit.conclude(behind, log.topics)
+            audit.conclude(Found(log.topics, behind))
         if memory.resumes and why_not:
             audit.notes.insert(0, f"all of the log was audited, as {why_not}")
         elif memory.resumes and earlier:
@@ -179,9 +196,9 @@ class _Pass:
     tell: "_Told"
     everything: bool
 
-    def findings(self) -> list[Finding]:
-        """What is wrong with the storage of records."""
-        return [finding for topic in self.log.topics for finding in self._topic(topic)]
+    def findings(self) -> Iterator[Finding]:
+        """Read all; what is wrong with the storage of records."""
+        return (finding for topic in self.log.topics for finding in self._topic(topic))
 
     def _topic(self, topic: str) -> Iterator[Finding]:
         starts: dict[str, int] | None = None
@@ -228,7 +245,7 @@ class _Pass:
         for stored in error.records:
             scan = self._scan_of([stored])
             scan.take([stored])
-            if refused := scan.refused.get((topic, stored.offset)):
+            if refused := scan.refused.get(topic, stored.offset):
                 is_gone = error.lacks and refused.reason == "sequence_gap"
                 found.append((missing if is_gone else changed)(topic, partition, stored.offset))
                 if starts is None:
@@ -301,7 +318,7 @@ def _fault(error: LogCorrupt) -> Finding:
     return Finding(0, topic, partition, offset, "", "record_missing" if missing else "record_changed", detail, missing)
 
 
-async def _named(finding: Finding, log: EmbeddedReader) -> Finding:
+async def _named(log: EmbeddedReader, finding: Finding) -> Finding:
     """A finding with the id of its event, if that can still be read."""
     if finding.event_id or not finding.topic:
         return finding

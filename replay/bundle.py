@@ -3,6 +3,7 @@
 What belongs to it says `replay.gathering`. Each record comes with its way to the root that the last round of
 checkpoints sealed, or the last that witnesses cosigned, if that covers them all. Of a record that is no event of the
 job's site only that is told of which its digest is made: a statement without its body, where it is another site's.
+What a redacted bundle withholds says `replay.redaction`.
 """
 
 import base64
@@ -16,13 +17,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from agents.artifacts import ArtifactError, ArtifactStore
 from replay.audit import collector_off
 from replay.gathering import HASHED, Gathering, Place
-from replay.provenance import Fact, envelope, named_documents, statement
+from replay.provenance import Fact, envelope, named_documents, redacted_statement, statement
+from replay.redaction import withheld
 from schemas.admission import Stored
 from schemas.checkpoints import head_holds, note_of, origin_of
 from schemas.digests import sha256_hex
 from schemas.envelope import EnvelopeInvalid, Record
 from schemas.events import CheckpointSealed, CheckpointWitnessed, TreeHead
-from schemas.keys import raw_public_key
+from schemas.keys import key_id, raw_public_key
 from schemas.merkle import tree_levels
 from schemas.note import Note, Signature
 from schemas.seal import seal_of
@@ -34,6 +36,10 @@ FORMAT = 1
 _RECENT = 512
 """So many records of `checkpoints` are looked through for the last round and what witnesses said of it."""
 _TEXTS = ("causes", "id", "inputs", "key", "sequence", "source", "subject", "time", "traceparent", "type")
+
+
+class NotAuditor(Exception):
+    """The key that should sign is not in force for an auditor on this log."""
 
 
 class _Round(NamedTuple):
@@ -51,11 +57,12 @@ async def bundle(
     artifacts: ArtifactStore | None = None,
     *,
     others: Mapping[str, bytes] | None = None,
+    redacts: bool = False,
 ) -> bytes:
     """The bundle of a job, signed by an auditor's `key`; without `artifacts` documents are named and left out.
 
     `home` is the job's site with its root public key; `others` are those of further sites on its partition number.
-    `JobUnknown` if nobody declared the job there.
+    One that `redacts` has no document and does not name any. `JobUnknown` if nobody declared the job there.
     """
     gathering = Gathering(log, home, job_id, others)
     with collector_off():
@@ -64,26 +71,40 @@ async def bundle(
     facts = gathering.facts(records.values())
     topics = {topic for topic, _ in records if topic in HASHED}
     content: dict[str, Any] = {
-        "artifacts": _documents(facts, artifacts),
+        "artifacts": {} if redacts else _documents(facts, artifacts),
         "checkpoints": {topic: round_.notes[topic].data.decode() for topic in topics & round_.notes.keys()},
         "format": FORMAT,
         "job": job_id,
         "kind": KIND,
         "partition": gathering.partition,
-        "records": list(_record_documents(gathering, records, round_.heads)),
+        "records": list(_record_documents(gathering, records, round_.heads, redacts=redacts)),
         "root": gathering.root_public_key.hex(),
         "site": gathering.site,
     }
     byproducts = {"bundle": sha256_hex(rfc8785.dumps(content))}
-    said = statement(gathering.site, job_id, facts, byproducts)
+    tells = redacted_statement if redacts else statement
+    said = tells(gathering.site, job_id, facts, byproducts)
     return rfc8785.dumps(content | {"dsse": envelope(said, key)}) + b"\n"
 
 
-async def provenance(log: ReadableLog, home: tuple[str, bytes], job_id: str, key: Ed25519PrivateKey) -> dict[str, Any]:
-    """The in-toto statement about a job in its DSSE envelope, for tools that read such and nothing else."""
-    gathering = Gathering(log, home, job_id)
+async def provenance(
+    log: ReadableLog,
+    home: tuple[str, bytes],
+    job_id: str,
+    key: Ed25519PrivateKey,
+    others: Mapping[str, bytes] | None = None,
+) -> dict[str, Any]:
+    """The in-toto statement about a job in its DSSE envelope, for tools that read such and nothing else.
+
+    `home` and `others` are as for `bundle`. `NotAuditor` if the key is none that is enrolled for an auditor,
+    `JobUnknown` if nobody declared the job.
+    """
+    gathering = Gathering(log, home, job_id, others)
     with collector_off():
         records = await gathering.gather()
+    signer = gathering.admission.keys.get(key_id(raw_public_key(key)))
+    if signer is None or signer.revoked or signer.role != Role.AUDITOR.value:
+        raise NotAuditor
     return envelope(statement(gathering.site, job_id, gathering.facts(records.values()), {}), key)
 
 
@@ -144,7 +165,7 @@ def _documents(facts: Iterable[Fact], artifacts: ArtifactStore | None) -> dict[s
 
 
 def _record_documents(
-    gathering: Gathering, records: Mapping[Place, Stored], heads: Mapping[str, TreeHead]
+    gathering: Gathering, records: Mapping[Place, Stored], heads: Mapping[str, TreeHead], *, redacts: bool
 ) -> Iterator[dict[str, Any]]:
     """The records as the bundle has them, each with its inclusion proof where its tree is sealed that far.
 
@@ -157,18 +178,31 @@ def _record_documents(
         if topic in trees and len(trees[topic]) >= head.size
     }
     for (topic, number), stored in records.items():
-        record = stored.record
         placed = {
             "append_time_us": str(stored.append_time_us),
             "offset": stored.offset,
             "proof": _proof(levels.get(topic, [[]]), number),
             "topic": topic,
         }
-        if isinstance(record, Record) and not gathering.is_of_others(stored):
-            texts = {name: getattr(record, name) for name in _TEXTS}
-            yield placed | {"record": {**texts, "seal": _base64(record.seal), "value": _base64(record.value)}}
-        elif not gathering.is_of_others(stored) or placed["proof"]:
-            yield placed | {"preimage": _base64(gathering.vocabulary.preimage(stored))}
+        if gathering.is_of_others(stored):
+            if placed["proof"]:
+                yield placed | {"preimage": _base64(gathering.vocabulary.preimage(stored))}
+        else:
+            yield placed | _record_document(stored, gathering.vocabulary.preimage(stored), redacts=redacts)
+
+
+def _record_document(stored: Stored, preimage: bytes, *, redacts: bool) -> dict[str, Any]:
+    """A record without its place: what was received, or what is left of it where its words are withheld."""
+    record = stored.record
+    left = withheld(stored.topic, record, preimage) if redacts else None
+    if preimage[:1] == b"\1" and left:
+        return {"digest": left[1]}
+    if not isinstance(record, Record):
+        return {"preimage": _base64(preimage)}
+    texts = {name: getattr(record, name) for name in _TEXTS} | {"seal": _base64(record.seal)}
+    if left:
+        return {"record": {**texts, "body": left[1], "value": _base64(left[0])}}
+    return {"record": {**texts, "value": _base64(record.value)}}
 
 
 def _proof(levels: Sequence[Sequence[bytes]], number: int) -> str:

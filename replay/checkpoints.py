@@ -5,13 +5,13 @@ believed is heard. Afterwards each topic's tree is grown once. On its way it mus
 at its size, and the root of each checkpoint that a witness has kept.
 """
 
-from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from typing import NamedTuple
 
+from replay.index import Index, Rows
 from replay.leaves import Leaves
-from replay.rounds import Rounds, Sealed
+from replay.rounds import RECENT, Rounds, Sealed
 from replay.verdict import Audit, Finding, about
 from replay.witnessed import Asked, Coverage
 from schemas.admission import Admitted, EnrolledKey, Stored
@@ -24,6 +24,7 @@ from schemas.topics import UNSEALED_ALONE
 from streams.log.port import ReadableLog
 
 FETCH = 512
+Refusals = Callable[[str], Iterator[int]]
 
 
 class Known(NamedTuple):
@@ -37,14 +38,15 @@ class Known(NamedTuple):
 class Checkpoints:
     """All that concerns checkpoints in the audit of one partition number."""
 
-    def __init__(self, partition: int, roots: Mapping[str, bytes], asked: Asked | None) -> None:
+    def __init__(self, partition: int, roots: Mapping[str, bytes], asked: Asked | None, index: Index) -> None:
         """`roots` gives the root public key of each site; without `asked` cosignatures are not looked at."""
+        self._index = index
         self.leaves = Leaves()
         self._partition = partition
         self._roots = roots
         self._coverage = Coverage(asked) if asked else None
         self._rounds: dict[tuple[str, str], Rounds] = {}
-        self._findings: list[Finding] = []
+        self._findings = Rows(index, Finding._fields, Finding._make)
         self._count = 0
 
     def hear(self, site: str, verdict: Admitted, key: EnrolledKey) -> None:
@@ -53,7 +55,8 @@ class Checkpoints:
             case CheckpointSealed() as sealed:
                 author = (site, verdict.source)
                 if author not in self._rounds:
-                    self._rounds[author] = Rounds(site, raw_public_key(key.public_key), self._partition)
+                    public_key, recent_max = raw_public_key(key.public_key), RECENT if self._coverage else 1
+                    self._rounds[author] = Rounds(site, public_key, self._partition, self._index, recent_max)
                 rounds = self._rounds[author]
                 rounds.public_key = raw_public_key(key.public_key)
                 rounds.take(sealed, verdict.stored)
@@ -65,32 +68,34 @@ class Checkpoints:
                 pass
 
     async def check(
-        self, log: ReadableLog, refused: Sequence[tuple[str, int]], broken: Collection[str], audit: Audit
-    ) -> list[Finding]:
+        self, log: ReadableLog, refused: Refusals, broken: Collection[str], audit: Audit
+    ) -> AsyncIterator[Finding]:
         """What is wrong with the trees of the topics that are not `broken`; `audit` gets counts, notes and coverage.
 
-        `refused` are topic and offset of each refused record, in order.
+        `refused` tells the offsets of the refused records of a topic, in order.
         """
         audit.rounds += self._count
-        findings = self._findings
         for rounds in self._rounds.values():
-            findings += rounds.findings
+            for each in rounds.findings:
+                yield each
             if "governance" in broken:
                 continue
             vocabulary = await self._vocabulary(log, rounds)
             kept = self._kept(rounds, audit)
             for head in rounds.last.heads if rounds.last else ():
                 if head.topic not in broken:
-                    tree = Tree(
-                        head.topic, self._partition, await self._corrections(log, vocabulary, head.topic, refused)
-                    )
+                    corrections = await self._corrections(log, vocabulary, head.topic, refused(head.topic))
+                    tree = Tree(head.topic, self._partition, corrections)
                     known = merged(rounds.of(head.topic), kept.get(head.topic, []))
-                    findings += tree.check(self.leaves.read(head.topic), known)
-            findings += self._signatures(rounds)
+                    for each in tree.check(self.leaves.read(head.topic), known):
+                        yield each
+            for each in self._signatures(rounds):
+                yield each
             self._count_on_log(rounds)
         if self._coverage:
             self._tail(audit)
-        return findings
+        for each in self._findings:
+            yield each
 
     async def _vocabulary(self, log: ReadableLog, rounds: Rounds) -> Vocabulary:
         vocabulary, offset = Vocabulary(self._roots), 0
@@ -101,23 +106,27 @@ class Checkpoints:
         return vocabulary
 
     async def _corrections(
-        self, log: ReadableLog, vocabulary: Vocabulary, topic: str, refused: Sequence[tuple[str, int]]
-    ) -> dict[int, bytes]:
-        """The digests that the pass could not know: of refused records, and of records before their schema."""
-        wanted = deque(offset for name, offset in refused if name == topic)
-        all_wanted = frozenset(wanted)
-        end, at, digests = vocabulary.first_places(topic), 0, dict[int, bytes]()
-        while at < end or wanted:
-            at = at if at < end else wanted[0]
-            records = await log.read(topic, self._partition, at, FETCH)
+        self, log: ReadableLog, vocabulary: Vocabulary, topic: str, refused: Iterator[int]
+    ) -> Rows[tuple[int, bytes]]:
+        """By place, digests that the pass could not know: of refused records, and of records before their schema."""
+        digests = Rows[tuple[int, bytes]](self._index, ("place", "digest"), tuple)
+        end, at, wanted = vocabulary.first_places(topic), 0, next(refused, None)
+        while at < end or wanted is not None:
+            records = await log.read(topic, self._partition, at if at < end or wanted is None else wanted, FETCH)
             if not records:
                 break
             at = records[-1].offset + 1
-            known = zip(records, vocabulary.digests(records), strict=True)
-            digests |= {each.offset: digest for each, digest in known if each.offset < end or each.offset in all_wanted}
-            while wanted and wanted[0] < at:
-                wanted.popleft()
+            for each, digest in zip(records, vocabulary.digests(records), strict=True):
+                if each.offset < end or each.offset == wanted:
+                    digests.append((each.offset, digest))
+                while wanted is not None and wanted <= each.offset:
+                    wanted = next(refused, None)
         return digests
+
+    def sealed_with(self, offset: int, topic: str) -> int | None:
+        """How far the first round goes in a topic that covers a place in governance; None if no round does."""
+        sizes = [rounds.with_governance(offset, topic) for rounds in self._rounds.values()]
+        return max((size for size in sizes if size is not None), default=None)
 
     def _origin(self, rounds: Rounds, topic: str) -> str:
         return origin_of(self._roots[rounds.site], topic, self._partition)
@@ -202,10 +211,12 @@ class Checkpoints:
 class Tree:
     """The tree of one topic, grown along all that is known of it."""
 
-    def __init__(self, topic: str, partition: int, corrections: Mapping[int, bytes]) -> None:
+    def __init__(self, topic: str, partition: int, corrections: Iterable[tuple[int, bytes]]) -> None:
+        """`corrections` are digests by place, in order, that count in the stead of leaves."""
         self._topic = topic
         self._partition = partition
-        self._corrections = corrections
+        self._corrections = iter(corrections)
+        self._next = next(self._corrections, None)
         self._frontier = Frontier()
         self._sound = 0
 
@@ -226,12 +237,14 @@ class Tree:
             self._sound = size
 
     def _corrected(self, leaves: Sequence[bytes]) -> Iterable[bytes]:
-        corrections, at = self._corrections, self._frontier.size
-        if not corrections:
+        if self._next is None:
             return leaves
-        return (
-            leaf_hash(corrections[place]) if place in corrections else leaf for place, leaf in enumerate(leaves, at)
-        )
+        corrected, at = list(leaves), self._frontier.size
+        while self._next and self._next[0] < at + len(corrected):
+            place, digest = self._next
+            corrected[place - at] = leaf_hash(digest)
+            self._next = next(self._corrections, None)
+        return corrected
 
     def _finding(self, offset: int, reason: str, detail: str, *, is_missing: bool = False) -> Finding:
         return Finding(1, self._topic, self._partition, offset, "", reason, detail, is_missing)

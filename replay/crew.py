@@ -20,6 +20,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from replay.checkpoints import Checkpoints
+from replay.index import Index
 from replay.scan import Part, SiteScan
 from schemas.envelope import EnvelopeInvalid
 from streams.log.port import LogError
@@ -127,18 +128,19 @@ class _Helper:
     def __init__(self, where: Where) -> None:
         self.where = where
         self.log = EmbeddedReader(where.directory, files=where.files, stands_still=where.stands_still)
-        self.scan = self._scan()
+        self.scan = self._scan(Index())
         for batch in self.log.batches("governance", where.partition):
             self.scan.take(batch)
         self.governed = dict(self.scan.admission.sequences)
 
-    def _scan(self) -> SiteScan:
+    def _scan(self, index: Index) -> SiteScan:
         where = self.where
-        return SiteScan(where.site, where.root, where.partition, Checkpoints(where.partition, {}, None))
+        return SiteScan(where.site, where.root, where.partition, Checkpoints(where.partition, {}, None, index), index)
 
     def judge(self, piece: Piece) -> Part | None:
         """What is to be known of a piece in which nothing is refused; None for any other."""
-        scan = self._scan()
+        index = Index()
+        scan = self._scan(index)
         scan.admission = self.scan.admission
         scan.admission.sequences = dict(self.governed)
         scan.admission.suspended.clear()
@@ -155,6 +157,7 @@ class _Helper:
             return None
         finally:
             scan.close()
+            index.close()
 
 
 _helper: list[_Helper] = []

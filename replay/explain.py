@@ -1,7 +1,8 @@
 """`audit explain JOB`: the causal chain of a job, from intent to result, as lines in order, every signature checked.
 
 A line stands after the lines of its causes. Beside the job's own events there stand those it hangs on: the policy in
-force, the price list, the mandate or halt it hangs on, the calibrations of the devices that offered, and its alarms.
+force, the price list, the mandate, earned autonomy or halt it hangs on, the calibrations of the devices that offered,
+and its alarms.
 """
 
 from collections import Counter
@@ -13,18 +14,21 @@ from pydantic import Field
 
 from replay.hearing import refused_of_revoked
 from replay.proofs import Proof, proofs_of
-from replay.sentences import details, sentence
+from replay.sentences import Policies, details, sentence
 from schemas import events as e
 from schemas.admission import Admission, Admitted, EnrolledKey
 from schemas.envelope import Cause, Record
 from schemas.topics import TOPICS
 from schemas.words import Words, wire_name
 from streams.log.port import ReadableLog, partition_of
+from streams.policy.autonomy import action_class
+from streams.policy.wish import Wish
 
 _FETCH = 4_096
 _BACKGROUND = (
     *(e.PolicyPublished, e.PriceListPublished, e.DeviceSnapshotTaken, e.AlarmSet, e.AlarmRang, e.EventRejected),
     *(e.MandateGranted, e.MandateRevoked, e.HaltOrdered),
+    *(e.AutonomyProposed, e.AutonomyGranted, e.AutonomyRevoked, e.AutonomySuspended),
 )
 
 
@@ -79,7 +83,10 @@ def explanation_of(chain: "Chain", job_id: str) -> Explanation:
         if isinstance(each, e.ApprovalRequested):
             statements.setdefault(each.statement.intent_digest, []).append(each.statement)
     intents = {each.job_id: each for each in reversed(events) if isinstance(each, e.IntentDeclared)}
-    lines = tuple(_line(each, proofs_of(each, chain.keys, statements, intents, chain.site)) for each in chain.events)
+    policies = {each.digest.hex(): each.event for each in chain.events if isinstance(each.event, e.PolicyPublished)}
+    lines = tuple(
+        _line(each, proofs_of(each, chain.keys, statements, intents, chain.site), policies) for each in chain.events
+    )
     passed_over = tuple(f"{_place(each)}: {reason}" for each, reason in chain.passed_over)
     return Explanation(job_id=job_id, site=chain.site, lines=lines, passed_over=passed_over)
 
@@ -102,7 +109,7 @@ async def chain_of(log: ReadableLog, roots: Mapping[str, bytes], job_id: str) ->
         admission = Admission(root, site, topics=frozenset(), passes_over_revocations=True)
         found, background = await _gathered(log, admission, job_id)
         if any(isinstance(each.event, e.IntentDeclared) for each in found):
-            chain = list(_in_order([*found, *_needed(found, background)]))
+            chain = list(_in_order([*_needed(found, background), *found]))
             refused = await refused_of_revoked(chain, admission.keys, log, _neighbours(log, roots, site), site)
             events = tuple(each for each in chain if _at(each) not in refused)
             passed_over = tuple((each, refused[_at(each)]) for each in chain if _at(each) in refused)
@@ -144,6 +151,7 @@ def _needed(found: list[Admitted], background: list[Admitted]) -> Iterator[Admit
     names = {_name(each.cause) for each in found}
     mandates = {each.event.mandate_id for each in found if isinstance(each.event, e.IntentAdmitted)}
     asked_for = {_name(cause) for each in found for cause in each.causes}
+    autonomy = _autonomy(found, background)
     for each in background:
         match each.event:
             case e.PolicyPublished():
@@ -154,6 +162,8 @@ def _needed(found: list[Admitted], background: list[Admitted]) -> Iterator[Admit
                 is_needed = each.event.statement.mandate_id in mandates
             case e.MandateRevoked():
                 is_needed = each.event.mandate_id in mandates
+            case e.AutonomyProposed() | e.AutonomyGranted():
+                is_needed = each in autonomy
             case e.HaltOrdered():
                 is_needed = _name(each.cause) in asked_for
             case e.AlarmSet() | e.AlarmRang() | e.EventRejected():
@@ -162,6 +172,38 @@ def _needed(found: list[Admitted], background: list[Admitted]) -> Iterator[Admit
                 is_needed = False
         if is_needed:
             names.add(_name(each.cause))
+            yield each
+
+
+def _autonomy(found: list[Admitted], background: list[Admitted]) -> list[Admitted]:
+    """The step of autonomy that the agent stood on where policy asked nobody, and what it was proposed on."""
+    manifests = [each.event.manifest for each in found if isinstance(each.event, e.IntentDeclared)]
+    unasked_us = [
+        each.time_us
+        for each in found
+        if isinstance(each.event, e.IntentAdmitted) and not (each.event.approver or each.event.mandate_id)
+    ]
+    if not unasked_us:
+        return []
+    agent, kind = manifests[0].initiator, action_class(Wish.of(manifests[0]))
+    standing: list[Admitted] = []
+    for each in sorted(background, key=lambda said: said.time_us):
+        said = getattr(each.event, "statement", each.event)
+        if (getattr(said, "agent", ""), getattr(said, "action_class", "")) != (agent, kind):
+            continue
+        match each.event:
+            case e.AutonomyGranted(statement=ratified) if each.time_us <= unasked_us[0] < ratified.expires_us:
+                standing = [*_proposal(ratified.evidence_digest, background), each]
+            case e.AutonomyRevoked() | e.AutonomySuspended() if each.time_us <= unasked_us[0]:
+                standing = []
+            case _:
+                pass
+    return standing
+
+
+def _proposal(evidence_digest: str, background: list[Admitted]) -> Iterator[Admitted]:
+    for each in background:
+        if isinstance(each.event, e.AutonomyProposed) and each.event.evidence_digest == evidence_digest:
             yield each
 
 
@@ -191,7 +233,7 @@ def _neighbours(log: ReadableLog, roots: Mapping[str, bytes], site: str) -> dict
     return {name: key for name, key in roots.items() if partition_of(name.encode(), log.partitions) == partition}
 
 
-def _line(each: Admitted, proofs: tuple[Proof, ...]) -> Line:
+def _line(each: Admitted, proofs: tuple[Proof, ...], policies: Policies) -> Line:
     stored, event = each.stored, each.event
     return Line(
         time_us=each.time_us,
@@ -203,7 +245,7 @@ def _line(each: Admitted, proofs: tuple[Proof, ...]) -> Line:
         source=each.source,
         role=each.role,
         sentence=sentence(event),
-        details=tuple(details(event)),
+        details=tuple(details(event, policies)),
         proofs=proofs,
         causes=tuple(map(_name, each.causes)),
         name=_name(each.cause),

@@ -5,42 +5,60 @@ A key that is revoked without word of what still counts counts as far as the jou
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import NamedTuple
 
+from replay.index import Index, Places
+from replay.journals import Journals
+from replay.spill import Spill
 from replay.stages import STAGES
 from schemas.admission import Admitted, EnrolledKey, Refused
 from schemas.topics import REJECTS
-from streams.journal import JournalBroken, outputs_of, walk
+from streams.journal import JournalBroken, outputs_of
 from streams.log.port import ReadableLog
 from streams.reader import Reader
 from streams.stage import AnyStage
 
 
 class Hearing(NamedTuple):
-    """How many records of each topic a stage's journal covers at a site, and which of them it refused and why."""
+    """How many records of each topic a stage's journal covers at a site, and the reasons why it refused some of them.
+
+    `broken` says where the journal does not fit the log; what it covers up to there is told all the same.
+    """
 
     read: Mapping[str, int]
-    refused: Mapping[tuple[str, int], str]
+    refused: Places[str]
     broken: str = ""
 
 
 async def hearing_of(
-    stage: AnyStage, log: ReadableLog, partition: int, roots: Mapping[str, bytes], site: str
+    stage: AnyStage, log: ReadableLog, partition: int, roots: Mapping[str, bytes], home: tuple[str, Journals, Index]
 ) -> Hearing:
-    """Walk the journal of a stage at a site; keys count from where it read of them to where it read of their end."""
+    """Walk the journal of a stage at a site; keys count from where it read of them to where it read of their end.
+
+    `home` is the site, the journals of its stages as they are known already, and the index that takes what is refused.
+    """
+    site, journals, index = home
     read: Counter[str] = Counter()
-    refused: dict[tuple[str, int], str] = {}
+    refused = Places[str](index, ("reason",), "".join)
+    spills: list[Spill] = []
+
+    def spill() -> Spill:
+        spills.append(Spill())
+        return spills[-1]
+
+    reader = Reader(log, partition, stage.inputs, roots, growing=spill)
     try:
-        outputs = (await outputs_of(stage, log, partition, roots))[site]
-        async for step in walk(outputs, Reader(log, partition, stage.inputs, roots), site):
-            if isinstance(step.item, Refused):
-                stored = step.item.stored
-                refused[stored.topic, stored.offset] = step.item.reason
-                read[stored.topic] += 1
-            else:
-                read[step.item.cause.topic] += 1
-    except JournalBroken as error:
+        for topic in journals.read_by(stage.source):
+            item = await reader.take(topic, site)
+            read[topic] += 1
+            if isinstance(item, Refused):
+                refused.put(item.stored.topic, item.stored.offset, (item.reason,))
+    except (JournalBroken, LookupError) as error:
         return Hearing(read, refused, str(error))
+    finally:
+        for each in spills:
+            each.close()
     return Hearing(read, refused)
 
 
@@ -60,10 +78,15 @@ async def refused_of_revoked(
     refused: dict[tuple[str, int], str] = {}
     for stage in STAGES:
         if stage.role in roles:
-            hearing = await hearing_of(stage, log, doubtful[0].partition, roots, site)
-            refused |= {
-                (stored.topic, stored.offset): hearing.refused[stored.topic, stored.offset]
-                for stored in doubtful
-                if REJECTS.get(stored.topic) == stage.role and (stored.topic, stored.offset) in hearing.refused
-            }
+            index = Index()
+            journals = Journals(index)
+            with suppress(JournalBroken):
+                for output in (await outputs_of(stage, log, doubtful[0].partition, roots))[site]:
+                    if output.inputs:
+                        journals.note(stage.source, output.inputs, output.cause.topic, 0)
+            hearing = await hearing_of(stage, log, doubtful[0].partition, roots, (site, journals, index))
+            for stored in doubtful:
+                reason = hearing.refused.get(stored.topic, stored.offset)
+                if reason and REJECTS.get(stored.topic) == stage.role:
+                    refused[stored.topic, stored.offset] = reason
     return refused

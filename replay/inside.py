@@ -1,12 +1,16 @@
 """What agents, gateway and people signed inside of events, in an audit: all of it holds, or a stage has refused it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
+from replay.index import Index, Rows, Texts
 from replay.proofs import Keys, Proof, proofs_inside
 from replay.verdict import Finding
 from schemas import events as e
-from schemas.admission import Admitted
+from schemas.admission import Admission, Admitted
+from schemas.codec import decode, unframe
+from schemas.envelope import Record
 from schemas.events import ApprovalStatement
 from schemas.topics import Role
 from schemas.words import Event
@@ -26,86 +30,138 @@ _REASONS = {
     "approver": "approval_proof_invalid",
     "person": "proof_invalid",
 }
-"""By the kind of a signature."""
+"""By the kind of a signature that does not hold."""
+_REVOKED = {
+    "agent": "agent_key_revoked",
+    "gateway": "gateway_key_revoked",
+    "approver": "approver_key_revoked",
+    "person": "person_key_revoked",
+}
+"""By the kind of a signature that holds, made with a key that had been revoked."""
+_EXCUSES: Mapping[type[Event], type[Event]] = {
+    e.IntentDeclared: e.IntentRefused,
+    e.ApprovalGranted: e.ApprovalRejected,
+    e.ApprovalDenied: e.ApprovalRejected,
+}
+"""What policy says of an event that it does not believe."""
+_ANSWERS = (e.ApprovalGranted, e.ApprovalDenied)
 _NO_INTENTS: Mapping[str, e.IntentDeclared] = {}
 
+Said = Callable[[str, int], str]
+"""The digest of the record at a topic and offset that the stage in charge has rejected; empty if it has none."""
+Ends = Callable[["Fault"], bool]
+"""Whether the key of a signature that holds had been revoked before its event counted."""
 
-class _Fault(NamedTuple):
-    """A signature that does not hold: where its event stands, the event's digest and by which event it is excused."""
+
+class Fault(NamedTuple):
+    """A signature that does not hold, or whose key has been revoked, perhaps after it was made.
+
+    `place` is the offset of its event, `before` how many records of its site and topic stand before that, `number` its
+    number among its author's, `digest` its digest. Policy may have refused it by an event of the type `excuse`.
+    """
 
     topic: str
-    offset: int
+    place: int
+    before: int
+    number: int
     digest: str
-    excuse: type[Event] | None
+    excuse: str
     reason: str
     detail: str
+    key_id: str
+
+
+class Where(NamedTuple):
+    """Where an event with signatures inside stands; the first fields of a fault."""
+
+    topic: str
+    place: int
+    before: int
+    number: int
+    digest: str
+
+    @classmethod
+    def of(cls, admitted: Admitted, before: int) -> "Where":
+        """The place of an event that so many records stand before."""
+        stored = admitted.stored
+        return cls(stored.topic, stored.offset, before, admitted.sequence, admitted.digest.hex())
+
+
+class _Asked(Mapping[str, Sequence[ApprovalStatement]]):
+    """The statements that were put to people, by intent digest."""
+
+    def __init__(self, rows: Rows[tuple[str, str]]) -> None:
+        self._rows = rows
+
+    def __getitem__(self, digest: str) -> Sequence[ApprovalStatement]:
+        if found := [ApprovalStatement.model_validate_json(text) for _, text in self._rows.of(digest)]:
+            return found
+        raise KeyError(digest)
+
+    def __iter__(self) -> Iterator[str]:
+        return (digest for digest, _ in self._rows)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 class Inside:
     """What was signed inside of a site's events, as far as an audit has read."""
 
-    def __init__(self) -> None:
+    def __init__(self, index: Index) -> None:
         """Nothing is known yet."""
-        self.faults: list[_Fault] = []
-        self.waiting: list[Admitted] = []
-        self.asked: dict[str, list[ApprovalStatement]] = {}
-        self.refused: set[tuple[type[Event], str]] = set()
+        self.faults = Rows(index, Fault._fields, Fault._make)
+        self.doubtful = Rows(index, Fault._fields, Fault._make)
+        self.waiting = Rows[tuple[Any, ...]](index, (*Where._fields, "value"), tuple)
+        self.asked = Rows[tuple[str, str]](index, ("digest", "statement"), tuple, is_looked_up=True)
+        self.refused = Texts(index)
+        self._statements = _Asked(self.asked)
 
-    def hear(self, admitted: Admitted, keys: Keys, site: str) -> None:
+    def hear(self, admitted: Admitted, before: int, keys: Keys, site: str) -> None:
         """Take in an event of `SIGNED` or `TELLING`; `keys` are all that were enrolled before it.
 
-        An answer that no statement bears out so far waits until all statements are there.
+        So many of its site's records in its topic stand `before` it. An answer that no statement bears out so far waits
+        until all statements are there.
         """
         match admitted.event:
             case e.ApprovalRequested(statement=statement):
-                self.asked.setdefault(statement.intent_digest, []).append(statement)
+                self.asked.append((statement.intent_digest, statement.model_dump_json(exclude_defaults=True)))
             case e.IntentRefused() | e.ApprovalRejected() as said if admitted.role == Role.POLICY:
-                self.refused.update((type(said), cause.digest) for cause in admitted.causes)
-            case e.ApprovalGranted() | e.ApprovalDenied() if any(self._failing(admitted, keys, site)):
-                self.waiting.append(admitted)
-            case _:
-                self.faults += [self._fault(admitted, proof) for proof in self._failing(admitted, keys, site)]
+                self.refused.update(_refused(type(said).__name__, cause.digest) for cause in admitted.causes)
+            case said:
+                stored, where = admitted.stored, Where.of(admitted, before)
+                proofs = list(proofs_inside((said, admitted.source), keys, self._statements, _NO_INTENTS, site))
+                if isinstance(said, _ANSWERS) and not all(proof.holds for proof in proofs):
+                    value = stored.record.value if isinstance(stored.record, Record) else b""
+                    self.waiting.append((*where, value))
+                else:
+                    self._judge(said, where, proofs)
 
-    def state(self) -> list[Any]:
-        """What a later audit needs, for `restore`: in a sound log all that does not hold has been refused."""
-        asked = [statement for each in self.asked.values() for statement in each]
-        return [statement.model_dump(mode="json", exclude_defaults=True) for statement in asked]
+    def findings(self, admission: Admission, partition: int, rejected: Said, is_over: Ends) -> Iterator[Finding]:
+        """Signatures that do not count, of events that no stage refused; `admission` knows all keys and schemas."""
+        for *where, value in self.waiting:
+            schema_id, body = unframe(value)
+            said = decode(body, admission.schemas[schema_id])
+            proofs = proofs_inside((said, ""), admission.keys, self._statements, _NO_INTENTS, admission.site)
+            self._judge(said, Where(*where), proofs)
+        for fault in chain(self.faults, filter(is_over, self.doubtful)):
+            is_refused = fault.excuse and _refused(fault.excuse, fault.digest) in self.refused
+            if not is_refused and rejected(fault.topic, fault.place) != fault.digest:
+                yield Finding(1, fault.topic, partition, fault.place, "", fault.reason, fault.detail)
 
-    def restore(self, state: list[Any]) -> None:
-        """Know what was known before."""
-        for statement in map(ApprovalStatement.model_validate, state):
-            self.asked.setdefault(statement.intent_digest, []).append(statement)
+    def _judge(self, said: Event, where: "Where", proofs: Iterable[Proof]) -> None:
+        excuse = _EXCUSES.get(type(said))
+        for proof in proofs:
+            if not proof.holds:
+                what = f"the signature of the {proof.kind} in it does not hold: {proof.detail}"
+                rows, reason = self.faults, _REASONS[proof.kind]
+            elif proof.is_revoked:
+                what = f"the {proof.kind} signed it with the key {proof.key_id}, which had been revoked"
+                rows, reason = self.doubtful, _REVOKED[proof.kind]
+            else:
+                continue
+            rows.append((*where, excuse.__name__ if excuse else "", reason, what, proof.key_id))
 
-    def absorb(self, other: "Inside") -> None:
-        """Take over what was read elsewhere."""
-        self.faults += other.faults
-        self.waiting += other.waiting
-        self.refused |= other.refused
-        for digest, statements in other.asked.items():
-            self.asked.setdefault(digest, []).extend(statements)
 
-    def findings(
-        self, keys: Keys, site: str, partition: int, rejected: Mapping[tuple[str, int], str]
-    ) -> Iterator[Finding]:
-        """Signatures that do not hold, of events that no stage refused; `rejected` has digests by topic and offset."""
-        late = (self._fault(each, proof) for each in self.waiting for proof in self._failing(each, keys, site))
-        for fault in (*self.faults, *late):
-            is_refused = (fault.excuse, fault.digest) in self.refused
-            if not is_refused and rejected.get((fault.topic, fault.offset)) != fault.digest:
-                yield Finding(1, fault.topic, partition, fault.offset, "", fault.reason, fault.detail)
-
-    def _failing(self, admitted: Admitted, keys: Keys, site: str) -> Iterator[Proof]:
-        return (proof for proof in proofs_inside(admitted, keys, self.asked, _NO_INTENTS, site) if not proof.holds)
-
-    @staticmethod
-    def _fault(admitted: Admitted, proof: Proof) -> _Fault:
-        match admitted.event:
-            case e.IntentDeclared():
-                excuse: type[Event] | None = e.IntentRefused
-            case e.ApprovalGranted() | e.ApprovalDenied():
-                excuse = e.ApprovalRejected
-            case _:
-                excuse = None
-        stored = admitted.stored
-        what = f"the signature of the {proof.kind} in it does not hold: {proof.detail}"
-        return _Fault(stored.topic, stored.offset, admitted.digest.hex(), excuse, _REASONS[proof.kind], what)
+def _refused(said: str, digest: str) -> str:
+    return f"{digest} {said}"

@@ -1,101 +1,98 @@
 """The journals of all stages at one site, as far as an audit can check them without deciding anything again."""
 
-from array import array
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, pairwise, repeat
+from typing import NamedTuple
 
+import orjson
+
+from replay.index import Index, Rows
 from replay.verdict import Finding
 from schemas.envelope import Inputs
+from streams.journal import JournalBroken
 
-Runs = tuple[tuple[str, int], ...]
+Runs = Sequence[tuple[str, int]]
 
 
-class _Journal:
-    """The outputs of one stage: of each its decision number, its place and the runs before it, 20 bytes an output."""
+class Output(NamedTuple):
+    """An output of a stage: its decision number, the runs that it names as JSON, and where it stands."""
 
-    def __init__(self) -> None:
-        self.decisions = array("q")
-        self.offsets = array("q")
-        self.homes = array("H")
-        self.runs = array("L")
+    source: str
+    decision: int
+    named: str
+    topic: str
+    place: int
+
+    @property
+    def runs(self) -> Runs:
+        """What the stage had read since the output before."""
+        return orjson.loads(self.named) if self.named else ()
 
 
 class Journals:
     """Collects the outputs of stages, then checks that none is missing and that each had something to read."""
 
-    def __init__(self) -> None:
-        self._journals: dict[str, _Journal] = {}
-        self._topics: dict[str, int] = {}
-        self._runs: dict[Runs, int] = {}
+    def __init__(self, index: Index) -> None:
+        self._index = index
+        self.outputs = Rows(index, Output._fields, Output._make)
 
     def note(self, source: str, inputs: Inputs, topic: str, offset: int) -> None:
         """Take in an output of a stage, and where it stands."""
-        self.add(source, inputs.decision, inputs.runs, topic, offset)
-
-    def entries(self) -> list[tuple[str, int, Runs, str, int]]:
-        """All outputs as (source, decision, runs, topic, offset)."""
-        return [(source, *entry) for source in self._journals for entry in self._journal(source)]
-
-    def add(self, source: str, decision: int, runs: Runs, topic: str, offset: int) -> None:
-        """Take in an output by what `entries` tells of it."""
-        journal = self._journals.get(source)
-        if journal is None:
-            journal = self._journals[source] = _Journal()
-        journal.decisions.append(decision)
-        journal.offsets.append(offset)
-        journal.homes.append(self._topics.setdefault(topic, len(self._topics)))
-        journal.runs.append(self._runs.setdefault(runs, len(self._runs)))
-
-    def state(self) -> dict[str, Any]:
-        """What `restore` needs before it can make anything of the columns."""
-        return {"topics": list(self._topics), "runs": list(self._runs)}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Take in what `state` told, before anything else."""
-        self._topics = {topic: number for number, topic in enumerate(state["topics"])}
-        runs = (tuple((str(topic), int(count)) for topic, count in each) for each in state["runs"])
-        self._runs = {each: number for number, each in enumerate(runs)}
-
-    def columns(self) -> Iterator[tuple[str, str, "array[int]"]]:
-        """By source and name, what there is of each output, output by output. As it lies in this machine's memory."""
-        for source, journal in self._journals.items():
-            for name, column in vars(journal).items():
-                yield source, name, column
-
-    def fill(self, source: str, name: str, data: bytes) -> None:
-        """Put bytes of a column behind those that are there."""
-        getattr(self._journals.setdefault(source, _Journal()), name).frombytes(data)
+        self.outputs.append(
+            (source, inputs.decision, orjson.dumps(inputs.runs).decode() if inputs.runs else "", topic, offset)
+        )
 
     def check(self, sizes: Mapping[str, int], partition: int) -> Iterator[Finding]:
         """What is wrong, stage by stage: `sizes` are the site's records of each topic."""
-        for source in self._journals:
+        self.outputs.flush()
+        for source in self._sources():
             read: Counter[str] = Counter()
-            for number, (decision, runs, home, offset) in enumerate(self._journal(source), 1):
-                if decision != number:
-                    what = f"{source} has decision {number} {'not' if decision > number else 'twice'}"
-                    yield Finding(1, home, partition, offset, "", "journal_gap", what, decision > number)
+            for number, output in enumerate(self.of(source), 1):
+                if output.decision != number:
+                    is_lost = output.decision > number
+                    what = f"{source} has decision {number} {'not' if is_lost else 'twice'}"
+                    yield Finding(1, output.topic, partition, output.place, "", "journal_gap", what, is_lost)
                     break
+                runs = output.runs
                 for topic, count in runs:
                     read[topic] += count
                 beyond = next((topic for topic, _ in runs if read[topic] > sizes.get(topic, 0)), None)
                 if beyond:
                     what = f"{source} had read {read[beyond]} records of {beyond}, and {sizes.get(beyond, 0)} are there"
-                    yield Finding(1, home, partition, offset, "", "inputs_missing", what, is_missing=True)
+                    where = output.topic, partition, output.place
+                    yield Finding(1, *where, "", "inputs_missing", what, is_missing=True)
                     break
 
-    def _journal(self, source: str) -> Iterator[tuple[int, Runs, str, int]]:
+    def of(self, source: str) -> Iterator[Output]:
         """The outputs of a stage in the order in which it decided, which is not that of its topics."""
-        journal, topics, runs = self._journals.get(source) or _Journal(), list(self._topics), list(self._runs)
-        decisions = journal.decisions
-        for at in sorted(range(len(decisions)), key=decisions.__getitem__):
-            yield decisions[at], runs[journal.runs[at]], topics[journal.homes[at]], journal.offsets[at]
+        self.outputs.flush()
+        sql = f"SELECT * FROM {self.outputs.name} WHERE source = ? ORDER BY decision, rowid"  # noqa: S608 (names are our own)
+        return map(Output._make, self._index.execute(sql, (source,)))
 
     def heard_keys_first(self, source: str, keys_end: int) -> bool:
         """Whether a stage had read the first `keys_end` governance records before it read anything else."""
-        for _, runs, _, _ in self._journal(source):
-            for topic, count in runs:
-                if topic != "governance":
-                    return keys_end <= 0
-                keys_end -= count
+        for topic, count in chain.from_iterable(output.runs for output in self.of(source)):
+            if topic != "governance":
+                return keys_end <= 0
+            keys_end -= count
         return True
+
+    def read_by(self, source: str) -> Iterator[str]:
+        """The topic of each record that a stage read, in the order of reading.
+
+        `JournalBroken` if a decision is missing or is there twice, or if the first one tells nothing of what was read.
+        """
+        for before, output in pairwise(self.of(source)):
+            if output.decision != before.decision + 1:
+                what = f"{source}: a decision is missing before {output.decision}, or it is there twice"
+                raise JournalBroken(what)
+        for number, output in enumerate(self.of(source)):
+            if not number and not output.named:
+                raise JournalBroken(f"{source}: decision {output.decision} tells another order of inputs")
+            for topic, count in output.runs:
+                yield from repeat(topic, count)
+
+    def _sources(self) -> list[str]:
+        sql = f"SELECT DISTINCT source FROM {self.outputs.name}"  # noqa: S608 (names are our own)
+        return [source for (source,) in self._index.execute(sql)]

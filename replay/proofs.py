@@ -5,13 +5,13 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 import rfc8785
 from pydantic import Field
 
-from agents.petitions import Petition
 from schemas import events as e
 from schemas.admission import Admitted, EnrolledKey
 from schemas.calibrations import signed_calibration
 from schemas.events import ApprovalStatement
 from schemas.keys import raw_public_key
 from schemas.people import person_signed, signed_words
+from schemas.petitions import Petition
 from schemas.proofs import (
     TYPE_WITHDRAWAL,
     ProofInvalid,
@@ -24,7 +24,7 @@ from schemas.proofs import (
 )
 from schemas.topics import Role
 from schemas.traces import trace_digest
-from schemas.words import Words
+from schemas.words import Event, Words
 from streams.halts import MAY_HALT
 from streams.policy.autonomy import MAY_RATIFY
 from streams.policy.mandates import MAY_MANDATE
@@ -62,35 +62,36 @@ def proofs_of(
         holds=True,
         is_revoked=keys[admitted.key_id].revoked,
     )
-    return (seal, *proofs_inside(admitted, keys, statements, intents, site))
+    return (seal, *proofs_inside((admitted.event, admitted.source), keys, statements, intents, site))
 
 
 def proofs_inside(
-    admitted: Admitted,
+    said: tuple[Event, str],
     keys: Keys,
     statements: Mapping[str, Sequence[ApprovalStatement]],
     intents: Mapping[str, e.IntentDeclared],
     site: str,
 ) -> Iterator[Proof]:
-    """What was signed inside of an event, given the same as `proofs_of`."""
-    match admitted.event:
+    """What was signed inside of an event, given with its source; the rest as for `proofs_of`."""
+    event, source = said
+    match event:
         case e.TraceSealed() as sealed:
             yield _trace(sealed, keys, intents.get(sealed.job_id))
         case e.IntentDeclared() as declared:
             yield _agent(declared, keys)
-            yield _gateway(declared, keys, admitted.source)
+            yield _gateway(declared, keys, source)
         case e.IntentWithdrawn() as withdrawn:
             yield _withdrawal(withdrawn, keys)
         case e.CalibrationRequested() as requested:
             yield _calibration(requested, keys, site)
         case e.ApprovalGranted() | e.ApprovalDenied() as answer:
             yield _approver(answer, keys, statements)
-        case e.HaltOrdered() | e.HaltLifted() as said:
-            yield _person(said, keys, site, MAY_HALT)
-        case e.MandateGranted() | e.MandateRevoked() as said:
-            yield _person(said, keys, site, MAY_MANDATE)
-        case e.AutonomyGranted() | e.AutonomyRevoked() as said:
-            yield _person(said, keys, site, MAY_RATIFY)
+        case e.HaltOrdered() | e.HaltLifted() as petition:
+            yield _person(petition, keys, site, MAY_HALT)
+        case e.MandateGranted() | e.MandateRevoked() as petition:
+            yield _person(petition, keys, site, MAY_MANDATE)
+        case e.AutonomyGranted() | e.AutonomyRevoked() as petition:
+            yield _person(petition, keys, site, MAY_RATIFY)
         case _:
             return
 

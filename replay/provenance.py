@@ -43,35 +43,70 @@ class Fact(NamedTuple):
 
 def statement(site: str, job_id: str, facts: Sequence[Fact], byproducts: Mapping[str, str]) -> dict[str, Any]:
     """The statement about a job that was declared; `facts` in their order, `byproducts` as SHA-256 in hex by name."""
-    declared = next(each for each in facts if isinstance(each.event, e.IntentDeclared) and each.event.job_id == job_id)
-    manifest = declared.event.manifest if isinstance(declared.event, e.IntentDeclared) else None
-    own = [each for each in facts if getattr(each.event, "job_id", "") == job_id]
+    own = _facts_of(job_id, facts)
+    [manifest, *_] = [declared.manifest for _, declared in _of(own, e.IntentDeclared)]
     result, slot = _last(own, e.ResultRecorded), _last(own, e.ReservationGranted)
-    end = next((each for each in reversed(own) if isinstance(each.event, _ENDS)), own[-1])
     device = result.device if result else slot.device if slot else ""
-    started = next((each.time_us for each in own if isinstance(each.event, e.StepStarted)), declared.time_us)
-    subject = ("result", result.result_digest) if result else (type(end.event).__name__, end.cause.digest)
+    builder = {"id": f"urn:qpubus:{site}:device:{device}", "version": _versions(facts, device)}
+    said = {
+        "externalParameters": {"manifest": plain(manifest)},
+        "internalParameters": _rules(own),
+        "resolvedDependencies": [*_dependencies(site, job_id, facts), *_documents(own)],
+    }
+    subject = _digest(f"result of {job_id}", result.result_digest) if result else _end_of(job_id, own)
+    run = {"builder": builder, "metadata": _metadata(slot.reservation_id if slot else job_id, own)}
+    return _statement(subject, said, run, byproducts)
+
+
+def redacted_statement(site: str, job_id: str, facts: Sequence[Fact], byproducts: Mapping[str, str]) -> dict[str, Any]:
+    """The same, with nothing in it that stands in the body of an event: what was asked is the intent's digest."""
+    own = _facts_of(job_id, facts)
+    [intent, *_] = [fact.cause.digest for fact, _ in _of(own, e.IntentDeclared)]
+    said = {
+        "externalParameters": {"intent": {"sha256": intent}},
+        "internalParameters": {},
+        "resolvedDependencies": list(_dependencies(site, job_id, facts)),
+    }
+    run = {"builder": {"id": f"urn:qpubus:{site}"}, "metadata": _metadata(job_id, own)}
+    return _statement(_end_of(job_id, own), said, run, byproducts)
+
+
+def _statement(
+    subject: Mapping[str, Any], said: Mapping[str, Any], run: Mapping[str, Any], byproducts: Mapping[str, str]
+) -> dict[str, Any]:
     return {
         "_type": "https://in-toto.io/Statement/v1",
-        "subject": [_digest(f"{subject[0]} of {job_id}", subject[1])],
+        "subject": [subject],
         "predicateType": "https://slsa.dev/provenance/v1",
         "predicate": {
-            "buildDefinition": {
-                "buildType": BUILD_TYPE,
-                "externalParameters": {"manifest": plain(manifest) if manifest else {}},
-                "internalParameters": _rules(own),
-                "resolvedDependencies": [*_dependencies(site, job_id, facts), *_documents(own)],
-            },
-            "runDetails": {
-                "builder": {"id": f"urn:qpubus:{site}:device:{device}", "version": _versions(facts, device)},
-                "metadata": {
-                    "invocationId": slot.reservation_id if slot else job_id,
-                    "startedOn": time_text(started),
-                    "finishedOn": time_text(end.time_us),
-                },
-                "byproducts": [_digest(name, digest) for name, digest in byproducts.items()],
-            },
+            "buildDefinition": {"buildType": BUILD_TYPE, **said},
+            "runDetails": {**run, "byproducts": [_digest(name, digest) for name, digest in byproducts.items()]},
         },
+    }
+
+
+def _facts_of(job_id: str, facts: Sequence[Fact]) -> list[Fact]:
+    return [each for each in facts if getattr(each.event, "job_id", "") == job_id]
+
+
+def _end(own: Sequence[Fact]) -> Fact:
+    """What ended a job, or the last that was said of it."""
+    return next((each for each in reversed(own) if isinstance(each.event, _ENDS)), own[-1])
+
+
+def _end_of(job_id: str, own: Sequence[Fact]) -> dict[str, Any]:
+    end = _end(own)
+    return _digest(f"{type(end.event).__name__} of {job_id}", end.cause.digest)
+
+
+def _metadata(invocation: str, own: Sequence[Fact]) -> dict[str, str]:
+    """When it began and ended: by the first step, or by the intent where none was begun."""
+    began = next((each for each in own if isinstance(each.event, e.StepStarted)), None)
+    began = began or next(each for each in own if isinstance(each.event, e.IntentDeclared))
+    return {
+        "invocationId": invocation,
+        "startedOn": time_text(began.time_us),
+        "finishedOn": time_text(_end(own).time_us),
     }
 
 

@@ -3,8 +3,8 @@
 The file lies in the user's state directory under a name that follows from the path of the data directory, never in the
 directory itself. It has, one after the other:
 
-    parts       the leaf hashes of each topic, the digests of each author's events in a topic: 32 bytes each; the
-                journals of stages
+    parts       the leaf hashes of each topic, the digests of each author's events in a topic: 32 bytes each; the rows
+                of each table of the scans, a line of JSON each: journals of stages, jobs, what was refused
     a document  JSON: where each topic ended, with its running hash; what scans know besides; what the parts are of
     its length  8 bytes, big-endian
     a digest    SHA-256 of all before it
@@ -28,6 +28,7 @@ import orjson
 
 from replay.checkpoints import Checkpoints
 from replay.crew import ALONE
+from replay.index import Row
 from replay.scan import SiteScan
 from replay.verdict import Audit, Finding
 from schemas.envelope import Record
@@ -127,19 +128,24 @@ class Earlier:
         for number, kind, site, source, name, size in self._said["parts"]:
             self._file.seek(at)
             at += size
+            if number == partition and kind == "rows":
+                scans[site].take_lasting(name, self._rows(at))
+                continue
             for done in range(0, size if number == partition else 0, _CHUNK):
                 data = self._file.read(min(_CHUNK, size - done))
-                match kind:
-                    case "leaves":
-                        checkpoints.leaves.add(name, data)
-                    case "said":
-                        scans[site].said.add(source, name, done // _DIGEST_BYTES + 1, data)
-                    case _:
-                        scans[site].journals.fill(source, name, data)
+                if kind == "leaves":
+                    checkpoints.leaves.add(name, data)
+                else:
+                    scans[site].said.add(source, name, done // _DIGEST_BYTES + 1, data)
 
     def close(self) -> None:
         """Give the file back."""
         self._file.close()
+
+    def _rows(self, end: int) -> Iterator[Row]:
+        """The rows from where the file stands up to a place."""
+        while self._file.tell() < end:
+            yield tuple(orjson.loads(self._file.readline()))
 
     def _fault(
         self, log: EmbeddedReader, line: tuple[str, int], tip: Tip, hashed: Callable[[str, int, int], bytes]
@@ -176,8 +182,8 @@ class Keeping:
                     firsts = range(1, last + 1, _DIGESTS_A_CHUNK)
                     chunks = (scan.said.digests(source, topic, at, at + _DIGESTS_A_CHUNK - 1) for at in firsts)
                     self._write((partition, "said", site, source, topic), chunks)
-            for source, name, column in scan.journals.columns():
-                self._write((partition, "journal", site, source, name), (column.tobytes(),))
+            for name, rows in scan.lasting(ALONE):
+                self._write((partition, "rows", site, "", name), (orjson.dumps(row) + b"\n" for row in rows))
         self._sites[partition] = {site: scan.state(ALONE) for site, scan in scans.items()}
 
     def keep(self, path: Path, audit: Audit) -> None:

@@ -30,8 +30,9 @@ class Row(NamedTuple):
 
 COLUMNS = Row._fields
 KINDS = (
-    *("run_without_human", "grant", "denial", "refusal", "overrun", "key_revoked", "subject_erased"),
-    *("event_rejected", "record_not_believed"),
+    *("run_without_human", "grant", "denial", "answer_rejected", "refusal", "overrun"),
+    *("mandate_granted", "mandate_revoked", "autonomy_granted", "autonomy_revoked", "autonomy_suspended"),
+    *("halt_ordered", "halt_lifted", "key_revoked", "subject_erased", "event_rejected", "record_not_believed"),
 )
 _OVERRUNS = frozenset({Reason.COST_OVERRUN.value, Reason.SHOTS_OVER_CEILING.value})
 _MICROUSD = 1_000_000
@@ -101,7 +102,7 @@ def _admitted(event: e.IntentAdmitted, known: _Known) -> dict[str, Any] | None:
         "kind": "run_without_human",
         "job": event.job_id,
         "by": known.initiators.get(event.job_id, ""),
-        "detail": f"rule {event.rule}",
+        "detail": f"rule {event.rule}" + (f", mandate {event.mandate_id}" if event.mandate_id else ""),
         "amount_usd": _dollars(event.price_ceiling_microusd),
     }
 
@@ -135,6 +136,46 @@ def _denied(event: e.ApprovalDenied, _: _Known) -> dict[str, Any]:
     return {"kind": "denial", "job": event.job_id, "by": event.approver, "reason": event.reason}
 
 
+def _answer_rejected(event: e.ApprovalRejected, _: _Known) -> dict[str, Any]:
+    detail = f"of {event.approver}: {event.message}"
+    return {"kind": "answer_rejected", "job": event.job_id, "reason": event.reason, "detail": detail}
+
+
+def _mandated(event: e.MandateGranted | e.MandateRevoked, _: _Known) -> dict[str, Any]:
+    if isinstance(event, e.MandateRevoked):
+        return {
+            "kind": "mandate_revoked",
+            "by": event.person,
+            "reason": event.reason,
+            "detail": f"mandate {event.mandate_id}",
+        }
+    said = event.statement
+    detail = f"mandate {said.mandate_id} of {said.agent} until {time_text(said.expires_us)}"
+    amount = _dollars(said.cost_total_microusd)
+    return {"kind": "mandate_granted", "by": event.person, "detail": detail, "amount_usd": amount}
+
+
+def _autonomous(event: e.AutonomyGranted | e.AutonomyRevoked | e.AutonomySuspended, _: _Known) -> dict[str, Any]:
+    match event:
+        case e.AutonomyGranted(statement=said):
+            detail = f"{said.agent} on step {said.level} for {said.action_class} until {time_text(said.expires_us)}"
+            amount = _dollars(said.price_limit_microusd)
+            return {"kind": "autonomy_granted", "by": event.person, "detail": detail, "amount_usd": amount}
+        case e.AutonomyRevoked():
+            detail = f"{event.agent} for {event.action_class}"
+            return {"kind": "autonomy_revoked", "by": event.person, "reason": event.reason, "detail": detail}
+        case e.AutonomySuspended():
+            detail = f"{event.agent} for {event.action_class}: {event.message}"
+            return {"kind": "autonomy_suspended", "reason": event.reason, "detail": detail}
+
+
+def _halted(event: e.HaltOrdered | e.HaltLifted, _: _Known) -> dict[str, Any]:
+    told = {"by": event.person, "reason": event.reason}
+    if isinstance(event, e.HaltLifted):
+        return told | {"kind": "halt_lifted", "detail": f"halt {event.halt_id}"}
+    return told | {"kind": "halt_ordered", "detail": f"halt {event.halt_id} of {event.scope} {event.target}"}
+
+
 def _erased(event: e.SubjectErased, _: _Known) -> dict[str, Any]:
     detail = f"{len(event.text_digests)} texts of {event.subject}"
     return {"kind": "subject_erased", "reason": event.reason, "detail": detail}
@@ -144,9 +185,17 @@ _TOLD: Mapping[type[Event], Callable[[Any, _Known], dict[str, Any] | None]] = {
     e.IntentAdmitted: _admitted,
     e.ApprovalGranted: _granted,
     e.ApprovalDenied: _denied,
+    e.ApprovalRejected: _answer_rejected,
     e.IntentRefused: _refused,
     e.RunCancelDecided: _cancelled,
     e.JobFailed: _cancelled,
+    e.MandateGranted: _mandated,
+    e.MandateRevoked: _mandated,
+    e.AutonomyGranted: _autonomous,
+    e.AutonomyRevoked: _autonomous,
+    e.AutonomySuspended: _autonomous,
+    e.HaltOrdered: _halted,
+    e.HaltLifted: _halted,
     e.KeyRevoked: _revoked,
     e.SubjectErased: _erased,
     e.EventRejected: _rejected,

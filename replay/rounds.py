@@ -4,8 +4,10 @@ import struct
 import tempfile
 from collections import OrderedDict
 from collections.abc import Iterator
+from itertools import takewhile
 from typing import IO, NamedTuple
 
+from replay.index import Index, Rows
 from replay.verdict import Finding, about
 from schemas.admission import Stored
 from schemas.checkpoints import Sizes, Vocabulary
@@ -13,8 +15,8 @@ from schemas.events import CheckpointSealed, TreeHead
 
 _FORM = struct.Struct(">QQQ32s")
 _IN_MEMORY_BYTES = 1 << 20
-_RECENT = 4_096
-"""So many rounds are kept whole for cosignatures that name them; a witness answers within a few."""
+RECENT = 4_096
+"""Cosignatures may name so many rounds, the last ones; a witness answers within a few."""
 
 
 class Sealed(NamedTuple):
@@ -29,13 +31,15 @@ class Sealed(NamedTuple):
 class Rounds:
     """Takes in rounds in their order, and says what is wrong with the order."""
 
-    def __init__(self, site: str, public_key: bytes, partition: int) -> None:
+    def __init__(self, site: str, public_key: bytes, partition: int, index: Index, recent_max: int) -> None:
+        """The last `recent_max` rounds are kept whole, for cosignatures that name them."""
         self.site = site
         self.public_key = public_key
         self.last: CheckpointSealed | None = None
-        self.findings: list[Finding] = []
+        self.findings = Rows(index, Finding._fields, Finding._make)
         self._partition = partition
         self._files: dict[str, IO[bytes]] = {}
+        self._recent_max = recent_max
         self._recent: OrderedDict[int, CheckpointSealed] = OrderedDict()
         self._steps: list[Sizes] = []
 
@@ -57,7 +61,7 @@ class Rounds:
                 self._steps += [{topic: each.size for topic, each in before.items()}, _sizes(sealed)]
         self.last = sealed
         self._recent[sealed.round] = sealed
-        if len(self._recent) > _RECENT:
+        if len(self._recent) > self._recent_max:
             self._recent.popitem(last=False)
 
     def teach(self, vocabulary: Vocabulary) -> None:
@@ -71,6 +75,13 @@ class Rounds:
         """The head of a tree in a recent round."""
         sealed = self._recent.get(number)
         return next((head for head in sealed.heads if head.topic == topic), None) if sealed else None
+
+    def with_governance(self, offset: int, topic: str) -> int | None:
+        """How far the first round goes in a topic that covers this place in governance; None if no round does."""
+        covering = next((each.round for each in self.of("governance") if each.size > offset), None)
+        if covering is None:
+            return None
+        return max((each.size for each in takewhile(lambda each: each.round <= covering, self.of(topic))), default=0)
 
     def of(self, topic: str) -> Iterator[Sealed]:
         """Every size at which the tree of a topic was sealed, in order."""

@@ -1,16 +1,16 @@
 """One pass over the records of a site: each is judged by its bytes, and what is needed later is kept."""
 
-import tempfile
 from collections import Counter
-from collections.abc import Sequence
-from itertools import starmap
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+from replay.awaited import Awaited
 from replay.checkpoints import Checkpoints
+from replay.index import Index, Places, Row, Rows, Table, Texts, storable
 from replay.inside import SIGNED, TELLING, Inside
-from replay.journals import Journals, Runs
+from replay.journals import Journals
 from replay.leaves import LEAF_BYTES
-from replay.spill import IN_MEMORY_BYTES, Spill
+from replay.spill import Spill
 from replay.traces import Traces
 from replay.verdict import Finding
 from schemas.admission import Admission, Admitted, Believed, Refused
@@ -37,6 +37,16 @@ _READ = frozenset({wire_name(kind) for kind in _KEPT})
 """The bodies that an audit reads, besides governance. What others say matters where decisions are made again."""
 
 
+_LASTING = {
+    **dict.fromkeys(("rejections", "declared", "named", "sealed", "asked", "excused")),
+    "refused": 0,
+    "doubtful": 0,
+    "journal": 3,
+}
+"""What a later audit goes on from, and where in its rows the topic stands in which it was read. In a sound log no cause
+is early, and of signatures that do not hold all are excused."""
+_COUNTED = frozenset({"faults", "doubtful", "waiting"})
+"""Rows of which the third cell counts the records before."""
 _DETAIL_MAX = 240
 _DIGITS_MAX = 18
 _NOBODY = ("", "", "")
@@ -79,9 +89,12 @@ class RefusedHere(NamedTuple):
         )
         sequence = int(number) if number.isascii() and number.isdigit() and len(number) <= _DIGITS_MAX else 0
         detail = refused.detail if len(refused.detail) <= _DETAIL_MAX else f"{refused.detail[:_DETAIL_MAX]}…"
+        event_id, detail, source, author = map(
+            storable, (event_id[:_DETAIL_MAX], detail, refused.source, author[:_DETAIL_MAX])
+        )
         return cls(
-            stored.topic, stored.offset, event_id[:_DETAIL_MAX], refused.reason, detail, refused.digest.hex(),
-            refused.source, author[:_DETAIL_MAX], sequence, before,
+            stored.topic, stored.offset, event_id, refused.reason, detail, refused.digest.hex(), source, author,
+            sequence, before,
         )  # fmt: skip
 
 
@@ -93,13 +106,9 @@ class Part(NamedTuple):
     ends: dict[str, int]
     leaves: bytes
     said: dict[str, bytes]
-    early: list[tuple[str, int, Cause]]
+    early: list[Row]
     awaited: str
-    journal: list[tuple[str, int, Runs, str, int]]
-    jobs: set[str]
-    traces: Traces
-    inside: Inside
-    rejections: dict[tuple[str, int], Rejection]
+    kept: dict[str, list[Row]]
     signers: set[str]
     signatures: int
 
@@ -112,27 +121,40 @@ class Part(NamedTuple):
 class SiteScan:
     """What is kept of one site."""
 
-    def __init__(self, site: str, root: bytes, partition: int, checkpoints: Checkpoints) -> None:
+    def __init__(self, site: str, root: bytes, partition: int, checkpoints: Checkpoints, index: Index) -> None:
+        """`index` takes what grows with the log."""
         self.site = site
+        self.index = index
         self.checkpoints = checkpoints
         self.admission = Admission(root, site, topics=frozenset(), passes_over_revocations=True, reads=_READ)
-        self.journals = Journals()
+        self.journals = Journals(index)
         self._spills: list[Spill] = []
         self.said = Said(self._spill)
         self.sizes: Counter[str] = Counter()
-        self.jobs: set[str] = set()
-        self.traces = Traces()
-        self.inside = Inside()
-        self.events = 0
-        self.refused: dict[tuple[str, int], RefusedHere] = {}
-        self.rejections: dict[tuple[str, int], Rejection] = {}
-        self.early: list[tuple[str, int, Cause]] = []
+        self.traces = Traces(index)
+        self.inside = Inside(index)
+        self.refused = Places(index, RefusedHere._fields, RefusedHere._make)
+        self.rejections = Places(index, Rejection._fields, Rejection._make)
+        self.early = Rows[tuple[Any, ...]](index, ("at_topic", "at_offset", *Cause._fields), tuple)
         self.signatures: Counter[str] = Counter()
-        self.revocations = 0
+        self.revoked: dict[str, tuple[int, int]] = {}
         self._enrolled: dict[str, int] = {}
         self._signers: set[str] = set()
         self._partition = partition
-        self._awaited = tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES, "w+")  # noqa: SIM115 (`close` closes it)
+        self._awaited = Awaited()
+        self._tables: dict[str, Table] = {
+            "rejections": self.rejections,
+            "refused": self.refused,
+            "journal": self.journals.outputs,
+            "declared": self.traces.declared,
+            "named": self.traces.named,
+            "sealed": self.traces.sealed,
+            "asked": self.inside.asked,
+            "excused": self.inside.refused,
+            "faults": self.inside.faults,
+            "doubtful": self.inside.doubtful,
+            "waiting": self.inside.waiting,
+        }
 
     def take(self, records: Sequence[Stored]) -> None:
         """Judge neighbours of one topic."""
@@ -163,14 +185,18 @@ class SiteScan:
                 self.journals.note(key.source, each, batch.topic, offset)
         if not _KEPT.isdisjoint(map(type, events)):
             for admitted in believed.admitted():
-                self._keep(admitted.event, admitted)
+                self._keep(admitted.event, admitted, self._before(admitted.stored, batch))
+
+    def _before(self, stored: Stored, records: Sequence[Stored]) -> int:
+        """How many of the site's records in its topic stand before one of neighbours that are being taken."""
+        return self.sizes[stored.topic] + stored.offset - records[0].offset
 
     def _take(self, verdict: Admitted | Refused, records: Sequence[Stored]) -> bytes:
         """Keep what is needed of one verdict; the digest of its record."""
         stored = verdict.stored
         if isinstance(verdict, Refused):
-            place = stored.topic, stored.offset
-            self.refused[place] = RefusedHere.of(verdict, self.sizes[place[0]] + stored.offset - records[0].offset)
+            refused = RefusedHere.of(verdict, self._before(stored, records))
+            self.refused.put(stored.topic, stored.offset, refused)
             return verdict.digest
         self._signers.add(verdict.key_id)
         self.said.add(verdict.source, stored.topic, verdict.sequence, verdict.digest)
@@ -178,7 +204,7 @@ class SiteScan:
         if verdict.inputs:
             self.journals.note(verdict.source, verdict.inputs, stored.topic, stored.offset)
         if type(verdict.event) in _KEPT:
-            self._keep(verdict.event, verdict)
+            self._keep(verdict.event, verdict, self._before(stored, records))
         return verdict.digest
 
     def _look_up(self, causes: Sequence[Cause], topic: str, offset: int, own: tuple[str, int]) -> None:
@@ -210,10 +236,9 @@ class SiteScan:
         ends = {source: self.admission.sequences[source, topic] for source in starts}
         said = {source: self.said.digests(source, topic, starts[source]) for source in starts}
         leaves = b"".join(map(b"".join, self.checkpoints.leaves.read(topic)))
-        self._awaited.seek(0)
         return Part(
-            topic, starts, ends, leaves, said, self.early, self._awaited.read(), self.journals.entries(),
-            self.jobs, self.traces, self.inside, self.rejections, self._signers, self.signatures[topic],
+            topic, starts, ends, leaves, said, list(self.early.rows()), self._awaited.text(),
+            {name: list(table.rows()) for name, table in self._tables.items()}, self._signers, self.signatures[topic],
         )  # fmt: skip
 
     def absorb(self, part: Part) -> bool:
@@ -222,18 +247,15 @@ class SiteScan:
             author = source, part.topic
             if author in self.admission.suspended or self.admission.sequences.get(author, 0) + 1 != start:
                 return False
-        if any(self.said.fault(cause) for _, _, cause in part.early):
+        if any(self.said.fault(Cause(*cause)) for _, _, *cause in part.early):
             return False
         for source, start in part.starts.items():
             self.said.add(source, part.topic, start, part.said[source])
             self.admission.sequences[source, part.topic] = part.ends[source]
-        self._awaited.write(part.awaited)
-        for entry in part.journal:
-            self.journals.add(*entry)
-        self.jobs |= part.jobs
-        self.traces.absorb(part.traces)
-        self.inside.absorb(part.inside)
-        self.rejections |= part.rejections
+        self._awaited.add_text(part.awaited)
+        before = self.sizes[part.topic]
+        for name, rows in part.kept.items():
+            self._tables[name].take((*row[:2], row[2] + before, *row[3:]) if name in _COUNTED else row for row in rows)
         self._signers |= part.signers
         self.signatures[part.topic] += part.signatures
         self.sizes[part.topic] += part.size
@@ -251,13 +273,8 @@ class SiteScan:
             "signatures": {topic: count for topic, count in self.signatures.items() if kept(topic)},
             "sequences": [[*author, last] for author, last in self.admission.sequences.items() if kept(author[1])],
             "suspended": [author for author in self.admission.suspended if kept(author[1])],
-            "refused": [refused for (topic, _), refused in self.refused.items() if kept(topic)],
-            "rejections": [[*place, said] for place, said in self.rejections.items()],
+            "refused": any(kept(refused.topic) for refused in self.refused),
             "signers": sorted(self._signers),
-            "jobs": sorted(self.jobs),
-            "traces": self.traces.state(),
-            "inside": self.inside.state(),
-            "journals": self.journals.state(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -266,13 +283,17 @@ class SiteScan:
         self.signatures.update(state["signatures"])
         self.admission.sequences |= {(source, topic): last for source, topic, last in state["sequences"]}
         self.admission.suspended |= {(source, topic) for source, topic in state["suspended"]}
-        self.refused = {(each.topic, each.offset): each for each in starmap(RefusedHere, state["refused"])}
-        self.rejections = {(topic, offset): Rejection(*said) for topic, offset, said in state["rejections"]}
         self._signers.update(state["signers"])
-        self.jobs.update(state["jobs"])
-        self.traces.restore(state["traces"])
-        self.inside.restore(state["inside"])
-        self.journals.restore(state["journals"])
+
+    def lasting(self, leaving_out: frozenset[str]) -> Iterator[tuple[str, Iterator[Row]]]:
+        """What a later audit needs besides, by name, and of the topics that it will read again nothing."""
+        for name, topic_at in _LASTING.items():
+            rows = self._tables[name].rows()
+            yield name, (row for row in rows if topic_at is None or row[topic_at] not in leaving_out)
+
+    def take_lasting(self, name: str, rows: Iterable[Row]) -> None:
+        """Know what `lasting` told."""
+        self._tables[name].take(rows)
 
     @property
     def keys_end(self) -> int:
@@ -282,48 +303,54 @@ class SiteScan:
     def _await(self, cause: Cause, topic: str, offset: int) -> None:
         """A cause in another topic may come yet; one in the same topic must have come before."""
         if cause.topic == topic:
-            self.early.append((topic, offset, cause))
+            self.early.append((topic, offset, *cause))
         else:
-            self._awaited.write(f"{topic} {offset} {causes_text((cause,))}\n")
+            self._awaited.add(cause, topic, offset)
 
-    def _keep(self, event: object, verdict: Admitted) -> None:
+    def _keep(self, event: object, verdict: Admitted, before: int) -> None:
         if type(event) in _INSIDE:
-            self.inside.hear(verdict, self.admission.keys, self.site)
+            self.inside.hear(verdict, before, self.admission.keys, self.site)
         match event:
             case IntentDeclared():
-                self.jobs.add(event.job_id)
                 self.traces.hear(event, verdict.stored.offset)
             case TraceSealed():
                 self.traces.hear(event, verdict.stored.offset)
             case EventRejected() if event.partition == self._partition:
                 stored = verdict.stored
                 event_id = stored.record.id if isinstance(stored.record, Record) else ""
-                self.rejections[event.topic, event.offset] = Rejection(
-                    event.reason, event.digest, verdict.role, stored.topic, stored.offset, event_id
-                )
+                said = Rejection(event.reason, event.digest, verdict.role, stored.topic, stored.offset, event_id)
+                self.rejections.put(event.topic, event.offset, said)
             case KeyEnrolled():
                 self._enrolled[event.key_id] = verdict.stored.offset
             case KeyRevoked():
-                self.revocations += 1
+                self.revoked.setdefault(event.key_id, (verdict.stored.offset, before))
             case CheckpointSealed() | CheckpointWitnessed():
                 self.checkpoints.hear(self.site, verdict, self.admission.keys[verdict.key_id])
             case _:
                 pass
 
-    def cause_findings(self) -> list[Finding]:
-        """Events whose causes are nowhere, or are others."""
-        for refused in self.refused.values():
-            if refused.reason == "sequence_repeated":
-                self.said.add_other(Cause(refused.topic, refused.author, refused.sequence, refused.digest))
-        late: dict[Cause, tuple[str, int]] = {}
-        self._awaited.seek(0)
-        for line in self._awaited:
-            topic, offset, named = line.split()
-            home, source, sequence, digest = named.split("/")
-            cause = Cause(home, source, int(sequence), digest)
-            if self.said.fault(cause):
-                late.setdefault(cause, (topic, int(offset)))
-        return [self._of_cause(*each) for each in (*self.early, *((*place, cause) for cause, place in late.items()))]
+    def cause_findings(self) -> Iterator[Finding]:
+        """Events whose causes are nowhere, or are others. What was said twice under one number counts as well."""
+        for topic, offset, *named in self.early:
+            yield self._of_cause(topic, offset, Cause(*named))
+        others = Texts(self.index)
+        for each in self.refused:
+            if each.reason == "sequence_repeated":
+                others.add(causes_text((Cause(each.topic, each.author, each.sequence, each.digest),)))
+        told = Texts(self.index)
+        for cause, topic, offset in self._awaited:
+            if self.said.fault(cause) and (text := causes_text((cause,))) not in others and text not in told:
+                told.add(text)
+                yield self._of_cause(topic, offset, cause)
+
+    def numbers_refused(self, reason: str) -> Iterator[tuple[tuple[str, str], int, int]]:
+        """Authors by source and topic: how many of their numbers were refused for this reason, and the last of them."""
+        self.refused.flush()
+        sql = "SELECT author, topic, count(DISTINCT sequence), max(sequence) FROM"
+        for author, topic, count, last in self.index.execute(
+            f"{sql} {self.refused.name} WHERE reason = ? GROUP BY author, topic", (reason,)
+        ):
+            yield (author, topic), count, last
 
     def close(self) -> None:
         """Give the temporary files back."""
@@ -336,7 +363,7 @@ class SiteScan:
         return self._spills[-1]
 
     def _of_cause(self, topic: str, offset: int, cause: Cause) -> Finding:
-        fault = self.said.fault(cause)
+        fault = self.said.fault(cause) or "cause_absent"
         is_missing = fault == "cause_absent"
         how = "not there" if is_missing else "there with another digest"
         what = f"its cause {cause.topic}/{cause.source}/{cause.sequence} is {how}"

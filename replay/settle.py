@@ -1,7 +1,10 @@
 """After the pass: refused records against the rejections on the log, causes, journals; and with them what counts."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from functools import partial
+from itertools import chain
 
+from replay.endings import Endings
 from replay.hearing import Hearing, hearing_of
 from replay.scan import RefusedHere, Rejection, SiteScan
 from replay.stages import STAGES
@@ -22,68 +25,66 @@ Hearings = Mapping[str, Hearing]
 
 async def settle(
     scan: SiteScan, log: ReadableLog, partition: int, roots: Mapping[str, bytes], audit: Audit
-) -> list[Finding]:
+) -> AsyncIterator[Finding]:
     """All that is wrong with a site's records apart from their storage; `audit` gets the counts."""
     hearings = await _hearings(scan, log, partition, roots)
-    findings = [*_unrejected(scan, hearings, partition), *_unfounded(scan, hearings, partition)]
-    findings += scan.cause_findings()
-    findings += scan.journals.check(scan.sizes, partition)
-    findings += scan.traces.findings(partition)
-    findings += scan.inside.findings(scan.admission.keys, scan.site, partition, _digests_rejected(scan))
-    refused = sum(bool(_reason(scan, place, hearings)) for place in scan.refused) + len(
-        _refused_by_order(scan, hearings)
-    )
+    endings = Endings(scan)
+    for finding in chain(
+        _unrejected(scan, hearings, partition),
+        _unfounded(scan, hearings, partition),
+        scan.cause_findings(),
+        scan.journals.check(scan.sizes, partition),
+        scan.traces.findings(partition),
+        scan.inside.findings(scan.admission, partition, partial(_digest_rejected, scan), endings.is_over),
+    ):
+        yield finding
+    refused = sum(bool(_reason(each, hearings)) for each in scan.refused)
+    refused += sum(1 for _ in _refused_by_order(scan, hearings))
     audit.refused += refused
     audit.events += scan.sizes.total() - refused
-    audit.passed_over.update(Place(topic, partition, offset) for topic, offset in scan.refused)
+    audit.passed_over.update(Place(each.topic, partition, each.offset) for each in scan.refused)
     audit.signatures += scan.signatures.total()
-    audit.jobs += len(scan.jobs)
-    if scan.revocations:
+    audit.jobs += len(scan.traces.declared)
+    if scan.revoked:
         audit.notes.append(
-            f"{scan.site}: {scan.revocations} keys were revoked. A record counts if the stage in charge of its topic "
+            f"{scan.site}: {len(scan.revoked)} keys were revoked. A record counts if the stage in charge of its topic "
             "had not yet read of that; one that no journal covers counts up to what the revocation names."
         )
-    return findings
 
 
-def refused_in(scan: SiteScan, partition: int, topics: frozenset[str]) -> list[Finding]:
+def refused_in(scan: SiteScan, partition: int, topics: frozenset[str]) -> Iterator[Finding]:
     """Records of these topics that are refused and named in no rejection: where storage differs, they may say why."""
     moved = _moved(scan)
-    return [
-        _of_refused(refused, partition, refused.reason, moved)
-        for place, refused in scan.refused.items()
-        if place[0] in topics and place not in scan.rejections
-    ]
+    for refused in scan.refused:
+        if refused.topic in topics and not scan.rejections.get(refused.topic, refused.offset):
+            yield _of_refused(refused, partition, refused.reason, moved)
 
 
 def _moved(scan: SiteScan) -> set[tuple[str, str]]:
     """Authors, by source and topic, of whose numbers none is missing although they have a gap: they were reordered."""
-    numbers: dict[tuple[str, str], set[int]] = {}
-    for refused in scan.refused.values():
-        if refused.reason == _GAP:
-            numbers.setdefault((refused.author, refused.topic), set()).add(refused.sequence)
     known = scan.admission.sequences
-    return {author for author, seen in numbers.items() if len(seen) >= max(seen) - known.get(author, 0)}
+    gaps = scan.numbers_refused(_GAP)
+    return {author for author, count, last in gaps if count >= last - known.get(author, 0)}
 
 
 async def _hearings(scan: SiteScan, log: ReadableLog, partition: int, roots: Mapping[str, bytes]) -> dict[str, Hearing]:
     """The hearings of those stages for which the order of reading may have made a difference."""
     doubtful = {
         rejection.role
-        for place, rejection in scan.rejections.items()
-        if rejection.reason not in _RULES and not _is_for(scan, place, rejection)
+        for topic, offset, rejection in scan.rejections.items()
+        if rejection.reason not in _RULES and not _is_for(scan, (topic, offset), rejection)
     }
     return {
-        stage.role.value: await hearing_of(stage, log, partition, roots, scan.site)
+        stage.role.value: await hearing_of(stage, log, partition, roots, (scan.site, scan.journals, scan.index))
         for stage in STAGES
-        if scan.revocations
+        if scan.revoked
         or stage.role.value in doubtful
         or not scan.journals.heard_keys_first(stage.source, scan.keys_end)
     }
 
 
 def _is_for(scan: SiteScan, place: tuple[str, int], rejection: Rejection) -> bool:
-    here = scan.refused.get(place)
+    here = scan.refused.get(*place)
     return here is not None and _fits(rejection, here, here.reason)
 
 
@@ -95,62 +96,59 @@ def _fits(rejection: Rejection, refused: RefusedHere, reason: str) -> bool:
     )
 
 
-def _reason(scan: SiteScan, place: tuple[str, int], hearings: Hearings) -> str:
+def _reason(refused: RefusedHere, hearings: Hearings) -> str:
     """Why the stage in charge refused a record that this audit refuses; empty if, by its journal, it did not."""
-    refused = scan.refused[place]
-    hearing = hearings.get(REJECTS.get(place[0], ""))
-    if hearing is None or hearing.broken or refused.before >= hearing.read.get(place[0], 0):
+    hearing = hearings.get(REJECTS.get(refused.topic, ""))
+    if hearing is None or hearing.broken or refused.before >= hearing.read.get(refused.topic, 0):
         return refused.reason
-    return hearing.refused.get(place, "")
+    return hearing.refused.get(refused.topic, refused.offset) or ""
 
 
 def _unrejected(scan: SiteScan, hearings: Hearings, partition: int) -> Iterator[Finding]:
     """Refused records that the stage in charge did not reject for the same reason."""
     moved = _moved(scan)
-    for place, refused in scan.refused.items():
-        reason = _reason(scan, place, hearings)
-        rejection = scan.rejections.get(place)
+    for refused in scan.refused:
+        reason = _reason(refused, hearings)
+        rejection = scan.rejections.get(refused.topic, refused.offset)
         if reason and not (rejection and _fits(rejection, refused, reason)):
             yield _of_refused(refused, partition, reason, moved)
 
 
 def _unfounded(scan: SiteScan, hearings: Hearings, partition: int) -> Iterator[Finding]:
     """Rejections of records that nothing is wrong with, and records that a journal refuses without a rejection."""
-    for place, rejection in scan.rejections.items():
+    for topic, offset, rejection in scan.rejections.items():
         reason = rejection.reason
-        if place in scan.refused or reason in _RULES:
+        if reason in _RULES or scan.refused.get(topic, offset):
             continue
         heard = hearings.get(rejection.role)
-        if heard is None or heard.refused.get(place) != reason:
-            what = f"it rejects {place[0]} offset {place[1]} for {reason}, which does not hold"
+        if heard is None or heard.refused.get(topic, offset) != reason:
+            what = f"it rejects {topic} offset {offset} for {reason}, which does not hold"
             where = rejection.topic, partition, rejection.offset, rejection.event_id
             yield Finding(1, *where, "rejection_unfounded", what)
-    for place, reason in _refused_by_order(scan, hearings).items():
-        if place not in scan.rejections:
+    for topic, offset, reason in _refused_by_order(scan, hearings):
+        if not scan.rejections.get(topic, offset):
             detail = "by its journal the stage in charge refused it, and has not said so"
-            yield Finding(1, place[0], partition, place[1], "", reason, detail)
+            yield Finding(1, topic, partition, offset, "", reason, detail)
     for hearing in hearings.values():
         if hearing.broken:
             yield Finding(2, "", partition, 0, "", "journal_broken", hearing.broken, is_missing=True)
 
 
-def _digests_rejected(scan: SiteScan) -> dict[tuple[str, int], str]:
-    """By place, the digests of what the stage in charge has rejected."""
-    return {
-        place: rejection.digest
-        for place, rejection in scan.rejections.items()
-        if REJECTS.get(place[0]) == rejection.role
-    }
+def _digest_rejected(scan: SiteScan, topic: str, offset: int) -> str:
+    """The digest of the record at a place, if the stage in charge has rejected it."""
+    rejection = scan.rejections.get(topic, offset)
+    return rejection.digest if rejection and REJECTS.get(topic) == rejection.role else ""
 
 
-def _refused_by_order(scan: SiteScan, hearings: Hearings) -> dict[tuple[str, int], str]:
-    """Records that nothing is wrong with, but that the stage in charge refused by what it had read until then."""
-    return {
-        place: reason
-        for role, hearing in hearings.items()
-        for place, reason in hearing.refused.items()
-        if REJECTS.get(place[0]) == role and place not in scan.refused
-    }
+def _refused_by_order(scan: SiteScan, hearings: Hearings) -> Iterator[tuple[str, int, str]]:
+    """Topic, offset and reason of records that nothing is wrong with, but that the stage in charge refused.
+
+    It did so by what it had read until then.
+    """
+    for role, hearing in hearings.items():
+        for topic, offset, reason in hearing.refused.items():
+            if REJECTS.get(topic) == role and not scan.refused.get(topic, offset):
+                yield topic, offset, reason
 
 
 def _of_refused(refused: RefusedHere, partition: int, reason: str, moved: Collection[tuple[str, str]]) -> Finding:

@@ -5,6 +5,7 @@ import tempfile
 from typing import IO, Self
 
 IN_MEMORY_BYTES = 1 << 18
+_BLOCK_BYTES = 1 << 14
 
 
 class Spill:
@@ -14,6 +15,7 @@ class Spill:
         self._tail = bytearray()
         self._file: IO[bytes] | None = None
         self._kept = 0
+        self._block, self._block_at = b"", 0
 
     def __len__(self) -> int:
         return self._kept + len(self._tail)
@@ -28,10 +30,17 @@ class Spill:
         return self
 
     def __getitem__(self, part: slice) -> bytes:
-        start, end, _ = part.indices(len(self))
+        start, end, _ = part.indices(self._kept + len(self._tail))
+        at = start - self._block_at
+        if at >= 0 and end - self._block_at <= len(self._block):
+            return self._block[at : end - self._block_at]
         if self._file is None or start >= self._kept:
             return bytes(self._tail[start - self._kept : end - self._kept])
-        kept = os.pread(self._file.fileno(), min(end, self._kept) - start, start)
+        size = min(end, self._kept) - start
+        read = os.pread(self._file.fileno(), max(size, min(_BLOCK_BYTES, self._kept - start)), start)
+        if size <= _BLOCK_BYTES:  # who asks for a little asks for what follows next
+            self._block, self._block_at = read, start
+        kept = read[:size]
         return kept + bytes(self._tail[: max(end - self._kept, 0)])
 
     def close(self) -> None:

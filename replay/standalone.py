@@ -12,13 +12,18 @@ A bundle is one RFC 8785 JSON object:
     job, site, partition
     records       the log's records, each with its place and an inclusion proof. The text of the proof, an empty line
                   and the topic's checkpoint are together a C2SP tlog-proof of the record's digest. What is no event of
-                  the site is there as the pre-image of its digest: another site's statement, or a record in no form
+                  the site is there as the pre-image of its digest: another site's statement, or a record in no form.
+                  Where words are withheld, `value` is the frame alone and `body` the SHA-256 of what stood behind it;
+                  of a record that is no event of any site there is its `digest`
     root          the site's root public key, in hex
 
 What is checked: root → keys → roles → seals → statements → causes → inclusion proofs → the signatures of agent, gateway
 and person inside events → artefacts → the auditor's statement over all of it.
 
-Exit 0: sound. 2: tampered. 3: incomplete. 4: unreadable. 5: sound, but not covered by the witnesses asked for.
+Where words are withheld, all of this is checked but what these words alone could show; the report says what that is.
+
+Exit 0: sound. 2: tampered. 3: incomplete. 4: unreadable. 5: sound, but not covered by the witnesses asked for. 1: the
+report could not be written.
 """
 
 import argparse
@@ -27,6 +32,7 @@ import binascii
 import hashlib
 import heapq
 import json  # noqa: TID251 (this file may import nothing that is not in the standard library)
+import os
 import re
 import struct
 import sys
@@ -43,7 +49,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 
-SOUND, TAMPERED, INCOMPLETE, UNREADABLE, UNCOVERED, USAGE = 0, 2, 3, 4, 5, 64
+SOUND, UNTOLD, TAMPERED, INCOMPLETE, UNREADABLE, UNCOVERED, USAGE = 0, 1, 2, 3, 4, 5, 64
 VERDICTS = {0: "sound", 2: "tampered", 3: "incomplete", 4: "unreadable", 5: "uncovered"}
 
 BUNDLE_BYTES_MAX = 64 << 20
@@ -137,6 +143,24 @@ _OF_BYTES = frozenset(
     )
 )  # fmt: skip
 """Reasons for which no record can be rejected that holds."""
+_OF_WORDS = frozenset({"body_undecodable", "device_forbidden", "value_oversized"})
+"""Those of them that cannot be seen of a record whose words are withheld."""
+_SHOWN = frozenset({"SchemaPublished", "KeyEnrolled", "KeyRevoked", "EventRejected"})
+"""What may not be withheld: without it nothing else could be believed, or a revocation could be hidden."""
+_UNCHECKED: Mapping[str, tuple[str, ...]] = {
+    "that the agent signed the manifest, and the gateway what it completed": ("IntentDeclared",),
+    "that the agent signed its withdrawal": ("IntentWithdrawn",),
+    "that what the approver signed is what was asked": ("ApprovalRequested", "ApprovalDenied"),
+    "that people signed what they are said to have ordered": (
+        "MandateGranted", "MandateRevoked", "AutonomyGranted", "AutonomyRevoked", "HaltOrdered", "HaltLifted",
+    ),
+    "that calibrations were asked for by agents": ("CalibrationRequested",),
+    "that the decision trace is the one that the manifest names": ("TraceSealed",),
+    "that policy admitted this intent, under which rules": ("IntentAdmitted",),
+    "that no step and no shot is missing": ("StepPlanned", "ShotsMeasured", "StepCompleted"),
+    "which result was recorded": ("ResultRecorded",),
+}  # fmt: skip
+"""What cannot be checked where events of these types are there without their words."""
 
 
 class Unreadable(Exception):
@@ -567,7 +591,10 @@ def _map(read: Read) -> Read:
 
 @dataclass(frozen=True)
 class Record:
-    """A record of the log as the bundle has it."""
+    """A record of the log as the bundle has it.
+
+    `withheld` is the SHA-256 of a body that is not there, where `value` is the frame alone; it is empty elsewhere.
+    """
 
     topic: str
     offset: int
@@ -576,6 +603,7 @@ class Record:
     value: bytes
     seal: bytes
     proof: str
+    withheld: str = ""
 
     @property
     def place(self) -> tuple[str, int]:
@@ -585,7 +613,7 @@ class Record:
     def statement(self, schema_digest: str) -> bytes:
         """What is signed: RFC 8785 JSON of all that gives the event its meaning."""
         said = {name: self.texts[name] for name in TEXTS}
-        body = sha256(self.value[5:]).hex()
+        body = self.withheld or sha256(self.value[5:]).hex()
         return canonical({**said, "topic": self.topic, "schema": schema_digest, "body": body, "version": "1"})
 
     def raw_digest(self) -> bytes:
@@ -598,12 +626,21 @@ class Record:
 
 @dataclass(frozen=True)
 class Other:
-    """A record that is no event of the site, as the bundle has it: the bytes of which its digest is made."""
+    """A record that is no event of the site, as the bundle has it: the bytes of which its digest is made.
+
+    Where these are `withheld` there is their digest, and `preimage` is empty.
+    """
 
     topic: str
     offset: int
     proof: str
     preimage: bytes
+    withheld: bytes = b""
+
+    @property
+    def digest(self) -> bytes:
+        """The record's name."""
+        return self.withheld or sha256(self.preimage)
 
     @property
     def place(self) -> tuple[str, int]:
@@ -612,6 +649,8 @@ class Other:
 
     def judge(self, site: str) -> None:
         """Pass over what is another site's; `Wrong` for what is not, with the reason that the log's readers give."""
+        if self.withheld:
+            raise Wrong("record_withheld", "of the record there is the digest alone, and no stage has rejected it")
         try:
             if self.preimage[:1] == b"\0":
                 said = read_json(self.preimage[1:])
@@ -690,6 +729,7 @@ class Key:
     role: str
     devices: list[str]
     revoked: bool = False
+    revoked_at: int = 0
     counts_to: dict[str, int] | None = None
     proof_type: str = "ed25519"
     algorithm: str = "Ed25519"
@@ -714,6 +754,11 @@ class Event:
     def name(self) -> tuple[str, str, int]:
         """How others name it as a cause."""
         return self.record.topic, self.key.source, self.sequence
+
+    @property
+    def job(self) -> str:
+        """The job that it is about; where its words are withheld, its subject."""
+        return self.record.texts["subject"] if self.record.withheld else self.text("job_id")
 
     def text(self, name: str) -> str:
         """A field that is a text; empty where it is none."""
@@ -803,7 +848,10 @@ class Ledger:
         name = texts["type"].removeprefix("qpubus.")
         if key.role not in WRITERS[topic].get(name, "").split():
             raise Wrong("role_forbidden", f"role {key.role} may not write {name[:64]} to {topic}")
-        event = Event(record, name, schema.read(record.value[5:]), digest.hex(), key, sequence, time_us, causes)
+        if record.withheld and name in _SHOWN:
+            raise Wrong("body_withheld", f"what {name} says must be there, or it could say anything")
+        fields = {} if record.withheld else schema.read(record.value[5:])
+        event = Event(record, name, fields, digest.hex(), key, sequence, time_us, causes)
         if key.devices and event.fields.get("device", "") not in [*key.devices, ""]:
             raise Wrong("device_forbidden", f"the key {key.key_id} may not speak for this device")
         if topic == "governance":
@@ -881,7 +929,7 @@ class Ledger:
             case "KeyRevoked":
                 key = self.keys.get(event.get("key_id", str))
                 if key and not key.revoked:
-                    key.revoked = True
+                    key.revoked, key.revoked_at = True, event.record.offset
                     if event.causes:
                         key.counts_to = {
                             topic: number for topic, source, number, _ in event.causes if source == key.source
@@ -1013,18 +1061,37 @@ def _record_of(said: Any) -> Record | Other:
         } if not rest and topic in WRITERS:
             return Other(topic, offset, proof, unbase64(preimage, f"{topic} offset {offset}"))
         case {
+            "append_time_us": str(),
+            "digest": str(digest),
+            "offset": int(offset),
+            "proof": str(proof),
+            "topic": str(topic),
+            **rest,
+        } if not rest and topic in WRITERS and _HEX.match(digest):
+            return Other(topic, offset, proof, b"", bytes.fromhex(digest))
+        case {
             "append_time_us": str(time),
             "offset": int(offset),
             "proof": str(proof),
             "record": {"seal": str(seal), "value": str(value), **texts},
             "topic": str(topic),
             **rest,
-        } if not rest and topic in WRITERS and texts.keys() == set(TEXTS) and re.match(r"-?[0-9]{1,19}\Z", time):
+        } if (
+            not rest
+            and topic in WRITERS
+            and texts.keys() - {"body"} == set(TEXTS)
+            and re.match(r"-?[0-9]{1,19}\Z", time)
+        ):
             what = f"{topic} offset {offset}"
+            body: object = texts.pop("body", None)
             named = {str(name): text for name, text in texts.items() if isinstance(text, str) and _TEXT.match(text)}
             if len(named) < len(TEXTS):
                 raise Unreadable(f"{what}: a text holds what no header may hold")
-            return Record(topic, offset, int(time), named, unbase64(value, what), unbase64(seal, what), proof)
+            known = unbase64(value, what)
+            withheld = body if isinstance(body, str) and _HEX.match(body) and len(known) == 5 else ""
+            if body is not None and not withheld:
+                raise Unreadable(f"{what}: its words are neither there nor withheld as they may be")
+            return Record(topic, offset, int(time), named, known, unbase64(seal, what), proof, withheld)
         case _:
             raise Unreadable("a record is not in the form of one")
 
@@ -1107,7 +1174,7 @@ class Policy:
 
 def read_policy(text: str) -> Policy:
     """A policy from the text of its file; `Unreadable` names the line."""
-    policy, members_so_far = Policy(), set[str]()
+    policy, members_so_far, logs = Policy(), set[str](), set[tuple[str, bytes]]()
     for number, line in enumerate(text.split("\n"), 1):
         words = line.split()
         known = policy.witnesses.keys() | policy.groups.keys()
@@ -1115,12 +1182,19 @@ def read_policy(text: str) -> Policy:
             case [] | [str(), *_] if not words or words[0].startswith("#"):
                 continue
             case ["log", key, *_]:
-                policy.logs.append(_note_key(key, 1, number)[1])
+                log = _note_key(key, 1, number)
+                if log in logs:
+                    raise Unreadable(f"line {number} of the policy: the key of this log is listed already")
+                logs.add(log)
+                policy.logs.append(log[1])
             case ["witness", name, key, *_] if name not in known and name != "none":
-                policy.witnesses[name] = _note_key(key, 4, number)
+                witness = _note_key(key, 4, number)
+                if witness[1] in {raw for _, raw in policy.witnesses.values()}:
+                    raise Unreadable(f"line {number} of the policy: the key of this witness is listed already")
+                policy.witnesses[name] = witness
             case ["group", name, least, *members] if name not in known and members and known.issuperset(members):
                 count = {"any": 1, "all": len(members)}.get(least) or int(
-                    least if re.match(r"[0-9]{1,5}\Z", least) else 0
+                    least if re.match(r"[1-9][0-9]{0,5}\Z", least) else 0
                 )
                 if not 1 <= count <= len(members) or len(set(members)) < len(members) or members_so_far & set(members):
                     raise Unreadable(f"line {number} of the policy: not a group")
@@ -1219,6 +1293,8 @@ def check_gateway(declared: Event, keys: Mapping[str, Key]) -> None:
     token = f"{head}.{base64.urlsafe_b64encode(payload).rstrip(b'=').decode()}.{signature}" if dots else ""
     key = keys.get(open_jws(token, "qpubus-manifest+jws")[0])
     check_jws(token, "qpubus-manifest+jws", key if key and key.source == declared.key.source else None)
+    if key and key.counts_to is not None and declared.sequence > key.counts_to.get(declared.record.topic, 0):
+        raise Wrong("gateway_key_revoked", "the gateway signed the manifest with a key that had been revoked")
 
 
 def check_withdrawal(withdrawn: Event, keys: Mapping[str, Key]) -> None:
@@ -1386,6 +1462,8 @@ def check_person(said: Event, site: str, keys: Mapping[str, Key]) -> None:
         payload = b""
     if not person_signed(payload, proof, key):
         raise Wrong("proof_invalid", "the person's signature does not hold for these very words")
+    if key.revoked and said.record.topic == "governance" and said.record.offset > key.revoked_at:
+        raise Wrong("person_key_revoked", "the person signed it with a key that had been revoked")
 
 
 _UNSAID = {"snapshot_class": "", "quorum": 1, "roles": [], "rule": ""}
@@ -1438,6 +1516,8 @@ class Report:
     records: int = 0
     signatures: int = 0
     proven: int = 0
+    withheld: int = 0
+    unchecked: list[str] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     witnesses: list[str] = field(default_factory=list)
@@ -1483,6 +1563,7 @@ class _Verification:
         self._check_completeness()
         self._check_artifacts()
         self._check_provenance()
+        self._note_withheld()
         report.signatures += self.ledger.signatures
         report.findings.sort(key=lambda each: each.rank)
         if report.findings:
@@ -1521,7 +1602,9 @@ class _Verification:
         for place, (record, wrong) in self._failed.items():
             rejection = rejections.get(place)
             said = (rejection.fields.get("reason"), rejection.fields.get("digest")) if rejection else None
-            if said in [(wrong.reason, digest.hex()) for digest in self._digests(record)]:
+            digests = [digest.hex() for digest in self._digests(record)]
+            is_unseen = isinstance(record, Other) and record.withheld and place[0] != "governance"
+            if said and said[1] in digests and (said[0] == wrong.reason or is_unseen):
                 excused += 1
             else:
                 self._find(0, _at(place), wrong.reason, str(wrong))
@@ -1537,6 +1620,8 @@ class _Verification:
         rejection = rejections.get(event.record.place)
         reason = rejection.text("reason") if rejection else ""
         by_order = reason in {"cause_absent", "sequence_gap"}
+        if event.record.withheld and reason in _OF_WORDS:
+            return True
         if rejection and reason in _OF_BYTES:
             self._find(1, _of(rejection), "rejection_unfounded", f"it rejects {_of(event)}, which holds")
         return by_order or (reason == "key_revoked" and event.key.revoked and event.key.counts_to is None)
@@ -1544,10 +1629,10 @@ class _Verification:
     def _digests(self, record: Record | Other) -> list[bytes]:
         """The names that a record may have: by its statement, where its schema is published, or by its bytes."""
         if isinstance(record, Other):
-            return [sha256(record.preimage)]
+            return [record.digest]
         schema = self.ledger.schema_of(record)
         by_statement = [sha256(b"\x00" + record.statement(schema.digest))] if schema else []
-        return [*by_statement, record.raw_digest()]
+        return by_statement if record.withheld else [*by_statement, record.raw_digest()]
 
     def _all(self, *types: str) -> list[Event]:
         return [event for event in self.events if event.type in types]
@@ -1656,7 +1741,7 @@ class _Verification:
 
     def _open_events(self) -> None:
         answered = {cause[:3] for event in self._all("IntentRefused", "ApprovalRejected") for cause in event.causes}
-        declared = {event.text("job_id"): event for event in self._all("IntentDeclared")}
+        declared = {event.job: event for event in self._all("IntentDeclared")}
         asked: dict[str, list[Any]] = {}
         for event in self._all("ApprovalRequested"):
             statement = event.fields.get("statement")
@@ -1664,11 +1749,26 @@ class _Verification:
                 asked.setdefault(str(statement.get("intent_digest")), []).append(statement)
         grants = {(event.text("approver"), event.text("intent_digest")) for event in self._all("ApprovalGranted")}
         for event in self.events:
+            if event.record.withheld:
+                continue
             try:
                 self._open(event, asked, declared, grants)
             except Wrong as wrong:
                 if event.name not in answered:
                     self._find(0, _of(event), wrong.reason, str(wrong))
+        self._note_revoked()
+
+    def _note_revoked(self) -> None:
+        """Name the keys of agents and approvers whose end policy's journal places, of which a bundle has a part."""
+        signed_by = [event.fields.get("agent_key_id") for event in self.events]
+        proofs = [event.fields.get("proof") for event in self._all("ApprovalGranted", "ApprovalDenied")]
+        signed_by += [proof.get("key_id") for proof in proofs if isinstance(proof, dict)]
+        for key in self.ledger.keys.values():
+            if key.revoked and key.key_id in signed_by:
+                self.report.notes.append(
+                    f"the key {key.key_id} of {key.source} was revoked; an audit of the log tells whether policy had "
+                    "read that when it counted what this key signed"
+                )
 
     def _open(
         self,
@@ -1692,18 +1792,39 @@ class _Verification:
             case "CalibrationRequested":
                 self.report.signatures += 1
                 check_calibration(event, self.bundle.site, keys)
+            case "ApprovalGranted" if self._is_question_withheld(event):
+                self._check_grant(event, declared.get(event.job))
             case "ApprovalGranted" | "ApprovalDenied":
                 self.report.signatures += 1
                 check_answer(event, asked, keys)
             case petition if petition in _SAYS:
                 self.report.signatures += 1
                 check_person(event, self.bundle.site, keys)
-            case "TraceSealed" if event.text("job_id") in declared:
-                check_trace(event, declared[event.text("job_id")])
+            case "TraceSealed" if event.job in declared and not declared[event.job].record.withheld:
+                check_trace(event, declared[event.job])
             case "IntentAdmitted":
-                self._check_admission(event, declared.get(event.text("job_id")), grants)
+                self._check_admission(event, declared.get(event.job), grants)
             case _:
                 pass
+
+    def _is_question_withheld(self, grant: Event) -> bool:
+        """Whether what a person was asked is there without its words, so that their signature cannot be checked."""
+        return any(event.record.withheld and event.job == grant.job for event in self._all("ApprovalRequested"))
+
+    def _check_grant(self, grant: Event, declared: Event | None) -> None:
+        """That a person who may grant it is said to have granted this very intent, where their words are withheld."""
+        proof = grant.get("proof", dict)
+        key = self.ledger.keys.get(str(proof.get("key_id")))
+        if key is None or key.role != "approver" or key.source != grant.get("approver", str):
+            raise Wrong("key_unknown", "the key is not enrolled for this approver")
+        if declared and grant.get("intent_digest", str) != declared.digest:
+            raise Wrong("intent_other", "another intent was granted than the one that was declared")
+
+    def _note_withheld(self) -> None:
+        """Say what could not be checked, as the words that it takes are not there."""
+        self.report.withheld = sum(bool(event.record.withheld) for event in self.events)
+        withheld = {event.type for event in self.events if event.record.withheld}
+        self.report.unchecked = [what for what, types in _UNCHECKED.items() if withheld.intersection(types)]
 
     def _check_admission(self, admitted: Event, declared: Event | None, grants: set[tuple[str, str]]) -> None:
         digest, approver = admitted.get("intent_digest", str), admitted.get("approver", str)
@@ -1717,8 +1838,10 @@ class _Verification:
 
     def _check_completeness(self) -> None:
         job = self.bundle.job
-        if not any(event.text("job_id") == job for event in self._all("IntentDeclared")):
+        if not any(event.job == job for event in self._all("IntentDeclared")):
             self._find(1, "the bundle", "intent_absent", f"nobody declares the job {job[:80]}", is_missing=True)
+        if any(event.record.withheld for event in self._all("StepPlanned", "ShotsMeasured", "StepCompleted")):
+            return
         planned = {event.fields["step"] for event in self._job("StepPlanned", "step")}
         if planned and len(planned) <= max(planned):
             self._find(
@@ -1735,7 +1858,7 @@ class _Verification:
     def _job(self, type_: str, *numbers: str) -> Iterator[Event]:
         """The job's events of a type, if they have these numbers."""
         for event in self._all(type_):
-            if event.text("job_id") == self.bundle.job and all(type(event.fields.get(name)) is int for name in numbers):
+            if event.job == self.bundle.job and all(type(event.fields.get(name)) is int for name in numbers):
                 yield event
 
     def _check_artifacts(self) -> None:
@@ -1757,9 +1880,8 @@ class _Verification:
         content = {"name": "bundle", "digest": {"sha256": self.bundle.content_digest}}
         if not isinstance(byproducts, list) or content not in byproducts:
             self._find(2, "the provenance", "content_differs", "the auditor signed for another content of this bundle")
-        manifests = [plain(event.fields.get("manifest")) for event in self._all("IntentDeclared")]
         parameters = definition.get("externalParameters") if isinstance(definition, dict) else None
-        if not isinstance(parameters, dict) or parameters.get("manifest") not in manifests:
+        if parameters not in [_asked(event) for event in self._all("IntentDeclared")]:
             self._find(2, "the provenance", "manifest_differs", "it tells another manifest than was declared")
         dependencies = definition.get("resolvedDependencies") if isinstance(definition, dict) else None
         known = {event.digest for event in self.events} | self.bundle.artifacts.keys()
@@ -1802,8 +1924,15 @@ class _Verification:
     def _ends(self) -> set[str]:
         """What may be the outcome of the job: the digest of its result, or of any of its events."""
         results = {event.text("result_digest") for event in self._job("ResultRecorded")}
-        own = {event.digest for event in self.events if event.text("job_id") == self.bundle.job}
+        own = {event.digest for event in self.events if event.job == self.bundle.job}
         return results | own
+
+
+def _asked(declared: Event) -> dict[str, Any]:
+    """What the provenance says was asked for: the manifest, or the intent's digest where its words are withheld."""
+    if declared.record.withheld:
+        return {"intent": {"sha256": declared.digest}}
+    return {"manifest": plain(declared.fields.get("manifest"))}
 
 
 def _at(place: tuple[str, int]) -> str:
@@ -1843,12 +1972,13 @@ _TOLD: Mapping[str, str] = {
 
 def story(job: str, events: Iterable[Event]) -> Iterator[str]:
     """The job in a few lines, by signed time, each event after its causes."""
-    for event in in_order([event for event in events if event.text("job_id") == job]):
-        template = _TOLD.get(event.type)
-        if template:
+    for event in in_order([event for event in events if event.job == job]):
+        time = event.record.texts["time"][:19].replace("T", " ")
+        if event.record.withheld:
+            yield f"{time}  {event.type}, said by {event.key.source}"
+        elif template := _TOLD.get(event.type):
             with suppress(KeyError, ValueError, TypeError, AttributeError, IndexError):
-                told = template.format_map(event.fields)
-                yield f"{event.record.texts['time'][:19].replace('T', ' ')}  {told[:240]}"
+                yield f"{time}  {template.format_map(event.fields)[:240]}"
 
 
 def in_order(events: Sequence[Event]) -> Iterator[Event]:
@@ -1890,6 +2020,11 @@ def show(report: Report, is_root_given: bool) -> None:
         ]
     for name, text in facts:
         print(printable(f"{name:<11} {text}"))
+    if report.withheld:
+        checked = "their seals, keys, roles, causes and places were checked"
+        print(f"withheld    what {report.withheld:,} events say; {checked}")
+    for what in report.unchecked:
+        print(f"not checked {what}")
     for note in report.notes:
         print(printable(f"note: {note}"))
     for finding in report.findings[:FINDINGS_SHOWN]:
@@ -1929,10 +2064,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         report = verify(_read(given.bundle, BUNDLE_BYTES_MAX + 1), root, policy)
     except OSError as error:
         report = Report(UNREADABLE, notes=[f"{given.bundle}: {error.strerror}"])
-    if given.json:
-        print(json.dumps(report.document()))
-    else:
-        show(report, root is not None)
+    try:
+        if given.json:
+            print(json.dumps(report.document()))
+        else:
+            show(report, root is not None)
+        sys.stdout.flush()
+    except OSError as error:
+        # What is left in the buffer would be tried again at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            print(f"{parser.prog}: the report could not be written: {error.strerror}", file=sys.stderr)
+            return UNTOLD
     return report.verdict
 
 

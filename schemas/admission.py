@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from schemas.avro_text import avro_text
 from schemas.batch import Batch, Stored, batch_end
-from schemas.codec import Schema, Undecodable, decode, decode_all, device_of, own_schemas, published
+from schemas.codec import Schema, Undecodable, decode, decode_all, devices_of, own_schemas, published
 from schemas.envelope import (
     Cause,
     EnvelopeInvalid,
@@ -241,7 +241,7 @@ class Admission:
         elif any(inputs_texts):
             raise EnvelopeInvalid("inputs_malformed", "only a stage says what it had read")
         events = self._events(topic, opened)
-        if key.devices and not {*_devices(events, opened)} <= {*key.devices, ""}:
+        if key.devices and not _devices(events, opened) <= {*key.devices, ""}:
             raise EnvelopeInvalid("device_forbidden", f"the key {key.key_id} may not speak for this device")
         return Believed(batch, opened, events, sequences, causes, inputs)
 
@@ -390,7 +390,11 @@ def _groups(records: Sequence[Stored]) -> Iterator[Sequence[Stored]]:
         at = end
 
 
-def _devices(events: Sequence[Event], opened: Opened) -> Iterator[str]:
-    """The devices that events name, read or unread; empty where an event names none."""
-    for event, schema, body in zip(events, opened.schemas, opened.bodies, strict=True):
-        yield device_of(body, schema) if event is UNREAD else getattr(event, "device", "")
+def _devices(events: Sequence[Event], opened: Opened) -> set[str]:
+    """The devices that events name, all read or all unread; empty for an event that names none."""
+    if events[0] is not UNREAD:
+        return {getattr(event, "device", "") for event in events}
+    bodies, schemas = opened.bodies, opened.schemas
+    if schemas.count(schemas[0]) == len(schemas):
+        return devices_of(bodies, schemas[0])
+    return set().union(*(devices_of([body], schema) for body, schema in zip(bodies, schemas, strict=True)))

@@ -35,7 +35,7 @@ def _alike(value: Any) -> Any:
             return value
     elif kind is dict:
         if "".join(value).isascii():  # beyond ASCII orders of names differ
-            return {name: _alike(each) for name, each in value.items()}
+            return {name: each if type(each) is str else _alike(each) for name, each in value.items()}
     elif kind is list or kind is tuple:
         return [_alike(each) for each in value]
     elif kind is float:

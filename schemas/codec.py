@@ -1,9 +1,10 @@
 """Events to Avro bodies and back, with the Confluent framing: 00, schema id as 4 bytes, body."""
 
 import io
+import re
 import secrets
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache, lru_cache
 from hashlib import sha256
 from typing import Any, NamedTuple
@@ -20,6 +21,8 @@ _MARK_BYTES = 8
 _SCHEMAS_KEPT = 1_024
 _STEPPED_OVER = frozenset({"string", "long"})
 _LONG_BYTES_MAX = 10
+_LONG_FORM = rb"[\x80-\xff]{0,%d}[\x00-\x7f]" % (_LONG_BYTES_MAX - 1)
+_Form = Callable[[bytes], object]
 
 
 class Undecodable(ValueError):
@@ -92,12 +95,22 @@ def decode_all(bodies: Sequence[bytes], schema: Schema) -> list[Event] | None:
     return _decoder_of_many(schema)(bodies)
 
 
-def device_of(body: bytes, schema: Schema) -> str:
-    """The device that a body names, read no further than that; empty if its event names none."""
+def devices_of(bodies: Iterable[bytes], schema: Schema) -> set[str]:
+    """The devices that bodies name, each read no further than that; empty for a body whose event names none.
+
+    Neighbours mostly say the same in texts as long. So a body is first held against the form of the last one read.
+    """
+    read = _device_reader(schema)
+    is_alike: _Form = _none_is
+    named: set[str] = set()
     try:
-        return _device_reader(schema)(body)
+        for body in bodies:
+            if not is_alike(body):
+                device, is_alike = read(body)
+                named.add(device)
     except (IndexError, UnicodeDecodeError):
         raise Undecodable(f"{schema.event_type}: not an Avro body") from None
+    return named
 
 
 @cache
@@ -200,36 +213,50 @@ def _long(number: int) -> bytes:
 
 
 @cache
-def _device_reader(schema: Schema) -> Callable[[bytes], str]:
-    """Steps over the fields before `device`; where one of them is neither text nor whole number, all is decoded."""
+def _device_reader(schema: Schema) -> Callable[[bytes], tuple[str, _Form]]:
+    """Reads the device of a body, and tells by which form another that names the same can be known.
+
+    It steps over the fields before `device`; where one of them is neither text nor whole number, all is decoded.
+    """
     kinds: list[Any] = []
     for field in orjson.loads(schema.text)["fields"]:
         if field["name"] == "device":
             break
         kinds.append(field["type"])
     else:
-        return lambda _: ""
+        return lambda _: ("", _each_is)
     if not all(isinstance(kind, str) and kind in _STEPPED_OVER for kind in kinds):
-        return lambda body: getattr(decode(body, schema), "device", "")
-    are_texts = (*(kind == "string" for kind in kinds), True)
+        return lambda body: (getattr(decode(body, schema), "device", ""), _none_is)
 
-    def read_device(body: bytes) -> str:
-        at = number = 0
-        for is_text in are_texts:
-            byte = body[at]
-            if byte > 0x7F:
-                number, at = _long_at(body, at)
-            else:  # most numbers have one byte, and a call costs more than reading it
-                number, at = (byte >> 1) ^ -(byte & 1), at + 1
-            if is_text:
-                if number < 0:
-                    raise IndexError
-                at += number
-        if at > len(body):
-            raise IndexError
-        return body[at - number : at].decode()
+    def read_device(body: bytes) -> tuple[str, _Form]:
+        at, form = 0, b""
+        for kind in kinds:
+            began, (number, at) = at, _long_at(body, at)
+            if kind == "string":
+                form += re.escape(body[began:at]) + b".{%d}" % number
+                at = _end_of(body, number, at)
+            else:
+                form += _LONG_FORM
+        number, began = _long_at(body, at)
+        end = _end_of(body, number, began)
+        return body[began:end].decode(), re.compile(form + re.escape(body[at:end]), re.DOTALL).match
 
     return read_device
+
+
+def _none_is(_: bytes) -> bool:
+    return False
+
+
+def _each_is(_: bytes) -> bool:
+    return True
+
+
+def _end_of(body: bytes, size: int, at: int) -> int:
+    """The place after a text of this size; `IndexError` where it does not lie in the body."""
+    if not 0 <= size <= len(body) - at:
+        raise IndexError
+    return at + size
 
 
 def _long_at(body: bytes, at: int) -> tuple[int, int]:

@@ -55,6 +55,9 @@ VALUE_BYTES_MAX = 1 << 20
 CAUSES_MAX = 64
 INPUT_RUNS_MAX = 256
 
+_TEXTS = HEADERS[2:11]
+_FIRST_HEADERS = (("ce_specversion", SPECVERSION), ("content-type", CONTENT_TYPE))
+
 RawHeaders = tuple[tuple[str, bytes], ...]
 
 
@@ -113,7 +116,7 @@ class Inputs(NamedTuple):
     runs: tuple[tuple[str, int], ...]
 
 
-_TEXT = re.compile(rb"[ !#-\[\]-~]*\Z")
+_TEXT_BYTES = bytes(code for code in range(0x20, 0x7F) if chr(code) not in '"\\')
 _CAUSE = re.compile(r"([a-z]+)/([^/ ]+)/([1-9][0-9]{0,17})/([0-9a-f]{64})\Z")
 _DECIDED = re.compile(r"([1-9][0-9]{0,17})/([1-9][0-9]{0,17})\Z")
 _RUN = re.compile(r"([a-z]+):([1-9][0-9]{0,17})\Z")
@@ -129,8 +132,8 @@ _TEXTS_KEPT = 1_024
 
 def headers_of(record: Record) -> RawHeaders:
     """The headers of a record in the order of `HEADERS`."""
-    texts = [SPECVERSION, CONTENT_TYPE, *[text.encode() for text in record[3:12]], record[12]]
-    return tuple(zip(HEADERS, texts, strict=True))
+    texts = zip(_TEXTS, map(str.encode, record[3:12]), strict=True)
+    return (*_FIRST_HEADERS, *texts, ("qb_seal", record[12]))
 
 
 def received(
@@ -139,8 +142,7 @@ def received(
     """What came from a broker or a file: a `Record` if it is in the form above, else a `Stray` with every byte."""
     pairs = tuple(headers)
     if value is not None and key and (texts := texts_of(key, pairs)):
-        said = [text.decode("ascii") for text in texts]
-        return Record._make((topic, key.decode("ascii"), value, *said, pairs[11][1]))
+        return tuple.__new__(Record, (topic, key.decode(), value, *map(bytes.decode, texts), pairs[11][1]))
     return Stray(topic, key, value, pairs)
 
 
@@ -150,9 +152,14 @@ def texts_of(key: bytes, headers: Sequence[tuple[str, bytes]]) -> tuple[bytes, .
         return ()
     names, said = zip(*headers, strict=True)
     texts: tuple[bytes, ...] = said[2:11]
-    if names != HEADERS or said[0] != SPECVERSION or said[1] != CONTENT_TYPE or not _TEXT.match(key + b"".join(texts)):
+    if names != HEADERS or said[0] != SPECVERSION or said[1] != CONTENT_TYPE or _beyond_text(key + b"".join(texts)):
         return ()
     return texts
+
+
+def _beyond_text(said: bytes) -> bytes:
+    """What is in some bytes that no header text may hold."""
+    return said.translate(None, _TEXT_BYTES)
 
 
 def why_stray(stray: Stray) -> EnvelopeInvalid:
@@ -160,7 +167,7 @@ def why_stray(stray: Stray) -> EnvelopeInvalid:
     names = [name for name, _ in stray.headers]
     if stray.value is None:
         return EnvelopeInvalid("tombstone", "the record has no value")
-    if not stray.key or not _TEXT.match(stray.key):
+    if not stray.key or _beyond_text(stray.key):
         return EnvelopeInvalid("key_malformed", "the key is no site id in printable ASCII")
     for name in HEADERS:
         if name not in names:
@@ -223,7 +230,7 @@ def preimages(
     if not _is_plain(said):
         raise EnvelopeInvalid("header_malformed", _NO_HEADER_TEXT)
     template += ',"version":"1"}'
-    return [(template % each).encode("ascii") for each in zip(*differing, strict=True)]
+    return "\n".join(map(template.__mod__, zip(*differing, strict=True))).encode("ascii").split(b"\n")
 
 
 def _is_plain(text: str) -> bool:
@@ -256,6 +263,7 @@ def raw_preimage(record: Record | Stray) -> bytes:
     return b"\x01" + b"".join(b"\xff" * 8 if part is None else len(part).to_bytes(8, "big") + part for part in parts)
 
 
+@lru_cache(_TEXTS_KEPT)
 def time_text(time_us: int) -> str:
     """UTC microseconds as `2026-11-22T12:00:00.000000Z`."""
     second, microsecond = divmod(time_us, 1_000_000)

@@ -3,6 +3,7 @@
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping
 from functools import lru_cache
+from hashlib import sha256
 from typing import Any
 
 import orjson
@@ -29,8 +30,8 @@ TYPE_CALIBRATION = "qpubus-calibration+jws"
 TYPE_MANIFEST = "qpubus-manifest+jws"
 
 
-_PROOFS_KEPT = 64
-"""Gateway, policy and its rehearsal see an intent one after the other: a proof that held is checked once for all."""
+_HELD_KEPT = 4_096
+"""Gateway, policy and its rehearsal see an intent one after the other: what held is checked once for all."""
 _HEADERS_KEPT = 1_024
 """A signer writes the same header again and again: that of so many stays taken apart."""
 PROOF_BYTES_MAX = MANIFEST_BYTES_MAX * 4 // 3 + 1_024
@@ -48,6 +49,10 @@ class _Registry(jws.JWSRegistry):
 
 
 _REGISTRY = _Registry(algorithms=[ALGORITHM])
+_COMPLETED = {"seed": b'"seed":', "idempotency_key": b'"idempotency_key":', "signature": b'"signature":'}
+"""What the gateway adds to a manifest, where the agent has left it out; and how its member begins in JSON."""
+_held: dict[bytes, None] = {}
+"""SHA-256 of a key and a token whose signature has held under it, the oldest first."""
 
 
 def sign_jws(payload: bytes, key: Ed25519PrivateKey, key_id: str, type_: str) -> str:
@@ -58,7 +63,10 @@ def sign_jws(payload: bytes, key: Ed25519PrivateKey, key_id: str, type_: str) ->
 
 def jws_key_id(token: str) -> str:
     """The key id that a compact JWS names, not yet verified; `ProofInvalid` if it is no JWS."""
-    header, _ = _taken_apart(token)
+    return _key_id(_taken_apart(token)[0])
+
+
+def _key_id(header: Mapping[str, Any]) -> str:
     key_id = header.get("kid")
     if not isinstance(key_id, str):
         raise ProofInvalid("the JWS header names no key (kid)")
@@ -72,22 +80,36 @@ def verify_jws(token: str, key: Ed25519PublicKey, type_: str) -> bytes:
     in RFC 8785 form: two texts of one meaning would have two digests.
     """
     header, payload = _taken_apart(token)
+    _check_signature(token, header, key, type_)
+    _check_canonical(payload)
+    return payload
+
+
+def _check_signature(token: str, header: Mapping[str, Any], key: Ed25519PublicKey, type_: str) -> None:
     if header.keys() != {"alg", "kid", "typ"} or header["typ"] != type_ or not isinstance(header["kid"], str):
         raise ProofInvalid(f"the JWS header must have alg, kid and typ {type_}, nothing else")
     if header["alg"] != ALGORITHM:
         raise ProofInvalid(f"the JWS is by another algorithm than {ALGORITHM}")
     signed, _, signature = token.rpartition(".")
     try:
+        name = sha256(key.public_bytes_raw() + token.encode()).digest()
+        if name in _held:
+            return
         key.verify(_from_base64(signature), signed.encode())
     except (InvalidSignature, ValueError):
         raise ProofInvalid(f"the JWS does not hold under this key with algorithm {ALGORITHM}") from None
+    _held[name] = None
+    if len(_held) > _HELD_KEPT:
+        del _held[next(iter(_held))]
+
+
+def _check_canonical(payload: bytes) -> None:
     try:
         is_canonical = canonical(orjson.loads(payload)) == payload
     except (orjson.JSONDecodeError, rfc8785.CanonicalizationError, RecursionError):
         raise ProofInvalid("the JWS payload is not JSON that RFC 8785 can hold") from None
     if not is_canonical:
         raise ProofInvalid("the JWS payload is not in RFC 8785 form")
-    return payload
 
 
 def _taken_apart(token: str) -> tuple[Mapping[str, Any], bytes]:
@@ -149,31 +171,45 @@ def approval_holds(statement: ApprovalStatement, decision: str, reason: str, pro
 
 def declared_manifest(intent: IntentDeclared, public_key: bytes) -> Manifest:
     """The manifest that the agent signed; `ProofInvalid` if the agent's proof does not hold under its key."""
-    return _manifest_signed(intent.agent_proof, intent.agent_key_id, public_key)
-
-
-@lru_cache(_PROOFS_KEPT)
-def _manifest_signed(agent_proof: str, agent_key_id: str, public_key: bytes) -> Manifest:
-    try:
-        key = check_public_key(public_key)
-    except KeyInvalid as error:
-        raise ProofInvalid(str(error)) from None
-    if jws_key_id(agent_proof) != agent_key_id:
-        raise ProofInvalid("the agent's proof names another key than the intent")
-    payload = verify_jws(agent_proof, key, TYPE_INTENT)
+    payload = _signed_by_agent(intent, public_key)
+    _check_canonical(payload)
     try:
         return Manifest.model_validate_json(payload)
     except ValidationError:
         raise ProofInvalid("what the agent signed is no manifest") from None
 
 
+def is_as_declared(intent: IntentDeclared, public_key: bytes) -> bool:
+    """Whether the manifest of an intent `completes` the one that its agent signed; `ProofInvalid` as above.
+
+    Agents sign what `signed_payload` gives. Where those very bytes follow from the manifest, nobody need read them.
+    """
+    payload, manifest = _signed_by_agent(intent, public_key), intent.manifest
+    absent = {name for name, member in _COMPLETED.items() if member not in payload}
+    if canonical(manifest.model_dump(mode="json", exclude_none=True, exclude=absent)) == payload:
+        return True
+    return completes(manifest, declared_manifest(intent, public_key))
+
+
+def _signed_by_agent(intent: IntentDeclared, public_key: bytes) -> bytes:
+    """What an agent's proof says, in whatever form it is."""
+    try:
+        key = check_public_key(public_key)
+    except KeyInvalid as error:
+        raise ProofInvalid(str(error)) from None
+    header, payload = _taken_apart(intent.agent_proof)
+    if _key_id(header) != intent.agent_key_id:
+        raise ProofInvalid("the agent's proof names another key than the intent")
+    _check_signature(intent.agent_proof, header, key, TYPE_INTENT)
+    return payload
+
+
 def forget_proofs() -> None:
-    """Check every proof anew from here on; for whoever measures what that takes."""
-    _manifest_signed.cache_clear()
+    """Check every signature anew from here on; for whoever measures what that takes."""
+    _held.clear()
 
 
 def completes(manifest: Manifest, declared: Manifest) -> bool:
     """Whether a manifest is what an agent declared, with nothing added but what the gateway completes and signs."""
-    completed = ("seed", "idempotency_key", "signature")
-    added = {name: getattr(manifest, name) for name in completed if getattr(declared, name) is None}
+    added = {name: getattr(manifest, name) for name in _COMPLETED if getattr(declared, name) is None}
     return manifest == declared.model_copy(update=added)

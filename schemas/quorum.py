@@ -7,8 +7,9 @@
     group two-of-three 2 W1 W2 W3
     quorum two-of-three
 
-Without a `log` line the logs are those that the reader knows from elsewhere. Our logs are all trees of one sealer, so
-its key is listed once and stands for all of them.
+Without a `log` line the logs are those that the reader knows from elsewhere. Our logs are all trees of one sealer: its
+key may stand there for one of them or, as `qpubus audit logs` prints it, for each; either way it counts for all. The
+key of a witness may not, or one witness could be two of a quorum.
 """
 
 import re
@@ -93,10 +94,11 @@ class _Reading:
         """Take in the words of a line."""
         match words:
             case ["log", key, *url] if len(url) <= 1:
-                self.logs.append(self._new_key(key, Kind.TEXT, [log.public_key for log in self.logs]))
+                self.logs.append(self._new_key(key, Kind.TEXT, self.logs))
             case ["witness", name, key, *url] if len(url) <= 1:
-                known = [each.key.public_key for each in self.witnesses.values()]
-                witness = Witness(self._new(name), self._new_key(key, Kind.COSIGNATURE, known), "".join(url))
+                witness = Witness(self._new(name), self._new_key(key, Kind.COSIGNATURE, ()), "".join(url))
+                if any(each.key.public_key == witness.key.public_key for each in self.witnesses.values()):
+                    raise PolicyInvalid(f"the key of {witness.key.name} is listed already")
                 self.witnesses[name] = witness
             case ["group", name, least, *members] if members:
                 self._check_members(members)
@@ -126,11 +128,11 @@ class _Reading:
             if member in self._members or members.count(member) > 1:
                 raise PolicyInvalid(f"{member!r} is a member already")
 
-    def _new_key(self, text: str, kind: Kind, known: Sequence[bytes]) -> NoteKey:
+    def _new_key(self, text: str, kind: Kind, known: Collection[NoteKey]) -> NoteKey:
         key = parse_key(text)
         if key.kind is not kind:
             raise PolicyInvalid(f"the key of {key.name} is of another kind")
-        if key.public_key in known:
+        if key in known:
             raise PolicyInvalid(f"the key of {key.name} is listed already")
         return key
 

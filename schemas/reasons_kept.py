@@ -42,9 +42,12 @@ class KeptReason(Words):
         return f"vault:{self.subject}/{self.text_digest}"
 
 
-def keep_reason(text: str, subject: str, job_id: str, secret: bytes) -> KeptReason:
-    """A reason to be kept. The salt follows from the subject's secret: the same said again has the same pointer."""
-    derived = HKDF(hashes.SHA256(), _SALT_BYTES, salt=None, info=f"qpubus reason salt 1\n{job_id}\n{text}".encode())
+def keep_reason(text: str, subject: str, about: str, secret: bytes) -> KeptReason:
+    """A reason to be kept, for something said about a job, a halt, a key or whatever has a name.
+
+    The salt follows from the subject's secret: the same said again has the same pointer.
+    """
+    derived = HKDF(hashes.SHA256(), _SALT_BYTES, salt=None, info=f"qpubus reason salt 1\n{about}\n{text}".encode())
     return KeptReason(text=text, subject=subject, salt=derived.derive(secret).hex())
 
 

@@ -18,13 +18,12 @@ class GrowingBytes(Protocol):
 
 
 class Said:
-    """The digests of all admitted events. What was said twice under one number is kept apart and counts as well."""
+    """The digests of all admitted events."""
 
     def __init__(self, growing: Callable[[], GrowingBytes] = bytearray) -> None:
         """`growing` makes what the digests of one author in one topic are kept in."""
         self._growing = growing
         self._digests: dict[tuple[str, str], GrowingBytes] = {}
-        self._others: set[Cause] = set()
 
     def to_text(self) -> dict[str, dict[str, str]]:
         """The same as base64 by topic and source, for JSON. What was said twice is of no use to whoever reads on."""
@@ -61,14 +60,10 @@ class Said:
         """Every author with a topic and the number of the last event there that is known."""
         return [(*author, len(digests) // _BYTES) for author, digests in self._digests.items()]
 
-    def add_other(self, cause: Cause) -> None:
-        """Remember an event whose number was used before."""
-        self._others.add(cause)
-
     def fault(self, cause: Cause) -> str:
         """Empty if the cause is there as it is named, else the code of what is wrong with it."""
         end = cause.sequence * _BYTES
         digest = self._digests.get((cause.source, cause.topic), b"")[end - _BYTES : end]
-        if digest == bytes.fromhex(cause.digest) or cause in self._others:
+        if digest == bytes.fromhex(cause.digest):
             return ""
         return "cause_differs" if any(digest) else "cause_absent"

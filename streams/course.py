@@ -31,9 +31,14 @@ class Course(Generic[State]):
     runs: list[tuple[str, int]] = field(default_factory=list)
     heard: list[Heard] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        """Know by which name and role the stage speaks."""
+        self._source, self._role = self.stage.source, self.stage.role.value
+
     def take(self, item: Item) -> list[Written]:
         """Read one item and say what follows. The state afterwards has heard the input and the outputs."""
         self.heard = []
+        item = self._at_stage_time(item)
         digest, outputs = self._decide(item)
         self._hear_input(item)
         written = [self._say(item, digest, index, output) for index, output in enumerate(outputs)]
@@ -44,16 +49,22 @@ class Course(Generic[State]):
 
     def relive(self, item: Item, outputs: list[Heard]) -> None:
         """Read one item again, with the outputs that the log says followed from it."""
-        self._hear_input(item)
+        self._hear_input(self._at_stage_time(item))
         for heard in outputs:
             self._hear_output(heard)
+
+    def _at_stage_time(self, item: Item) -> Item:
+        """The item as it counts here: the stage's time never goes backwards."""
+        return (
+            item if isinstance(item, Refused) or item.time_us >= self.time_us else item._replace(time_us=self.time_us)
+        )
 
     def _decide(self, item: Item) -> tuple[str, list[Output]]:
         if isinstance(item, Refused):
             return item.digest.hex(), self._reject(item)
-        if item.source == self.stage.source:
+        if item.source == self._source:
             return item.digest, []
-        return item.digest, list(self.stage.decide(self.state, item._replace(time_us=self._time_with(item))))
+        return item.digest, list(self.stage.decide(self.state, item))
 
     def _reject(self, refused: Refused) -> list[Output]:
         stored = refused.stored
@@ -69,18 +80,15 @@ class Course(Generic[State]):
         )
         return [Output("deadletters", event, self.site)]
 
-    def _time_with(self, heard: Heard) -> int:
-        return max(self.time_us, heard.time_us)
-
     def _hear_input(self, item: Item) -> None:
         topic = item.stored.topic if isinstance(item, Refused) else item.cause.topic
         if self.runs and self.runs[-1][0] == topic:
             self.runs[-1] = (topic, self.runs[-1][1] + 1)
         else:
             self.runs.append((topic, 1))
-        if isinstance(item, Heard) and item.source != self.stage.source:
-            self.time_us = self._time_with(item)
-            self.state = self.stage.evolve(self.state, item._replace(time_us=self.time_us))
+        if isinstance(item, Heard) and item.source != self._source:
+            self.time_us = item.time_us
+            self.state = self.stage.evolve(self.state, item)
 
     def _hear_output(self, heard: Heard) -> None:
         self.decision += 1
@@ -98,7 +106,7 @@ class Course(Generic[State]):
             causes,
             item.traceparent if isinstance(item, Heard) else "",
             inputs,
-            _output_id(self.stage.source, digest, index),
+            _output_id(self._source, digest, index),
         )
         written = self.scribe.write(draft)
         self.heard.append(self._heard_of(written, output.event, inputs))
@@ -111,8 +119,8 @@ class Course(Generic[State]):
         return Heard(
             event,
             self.site,
-            self.stage.source,
-            self.stage.role.value,
+            self._source,
+            self._role,
             "",
             cause.digest,
             self.time_us,

@@ -67,6 +67,12 @@ def put(path: Path, content: bytes, mode: int = _PLAIN, disk: Disk = DISK) -> No
             at += written
 
 
+def sweep(path: Path) -> None:
+    """Remove what killed writers have left beside a file's place. One that is at it still gets an `OSError`."""
+    for aside in path.parent.glob(f".{path.name}.*.aside"):
+        aside.unlink(missing_ok=True)
+
+
 @contextmanager
 def putting(path: Path, mode: int = _PLAIN, disk: Disk = DISK) -> Iterator[BinaryIO]:
     """A file to be written bit by bit. It is in its place when the context ends; after an error it is not there."""

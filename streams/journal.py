@@ -1,12 +1,12 @@
 """The journal of a stage, which is the log itself: what the stage said, and in which order it had read its inputs."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from itertools import groupby, pairwise
 from typing import NamedTuple
 
 from schemas.topics import WRITERS
 from streams.log.port import ReadableLog
-from streams.reader import Bookmark, Item, Reader
+from streams.reader import FETCH, Bookmark, Item, Reader
 from streams.stage import AnyStage, Heard
 
 
@@ -74,13 +74,25 @@ async def walk(
         if topics[: len(skipped)] != skipped or len(topics) == len(skipped):
             raise JournalBroken(f"decision {decision_of(outputs[at])} at {site} tells another order of inputs")
         topics, skipped = topics[len(skipped) :], []
-        for number, topic in enumerate(topics, 1):
+        left = len(topics)
+        for topic, count in _pieces(topics):
             try:
-                item = await reader.take(topic, site)
+                items = await reader.take_run(topic, site, count)
             except LookupError as error:
                 raise JournalBroken(f"decision {decision_of(outputs[at])}: {error}") from None
-            yield Step(item, list(outputs[at:following]) if number == len(topics) else [])
+            left -= len(items)
+            for item in items[:-1]:
+                yield Step(item, [])
+            yield Step(items[-1], [] if left else list(outputs[at:following]))
         at = following
+
+
+def _pieces(topics: Sequence[str]) -> Iterator[tuple[str, int]]:
+    """Topics of neighbouring records, each with how many there are, but no more than are to be judged at once."""
+    for topic, run in groupby(topics):
+        count = len(list(run))
+        for at in range(0, count, FETCH):
+            yield topic, min(FETCH, count - at)
 
 
 def _topics(runs: Sequence[tuple[str, int]]) -> list[str]:

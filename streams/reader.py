@@ -1,12 +1,13 @@
 """A reader: verified events of some topics of one partition number, each after its causes."""
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 from schemas.admission import Admission, Admitted, Refused, Stored
 from schemas.envelope import Cause, EnvelopeInvalid, Record, causes_of
+from schemas.said import GrowingBytes, Said
 from streams.echoes import Echoes
 from streams.log.port import ReadableLog
 from streams.stage import Heard
@@ -51,10 +52,12 @@ class Reader:
         roots: Mapping[str, bytes],
         *,
         heeds_causes: bool = True,
+        growing: Callable[[], GrowingBytes] = bytearray,
     ) -> None:
         """`roots` gives the root public key of each site on this partition number.
 
         Without `heeds_causes` nothing is held back: for whoever looks for one author's events and asks no more.
+        `growing` makes what the digests of an author are kept in.
         """
         self._log = log
         self._partition = partition
@@ -63,7 +66,9 @@ class Reader:
         self._offsets = dict.fromkeys(self._topics, 0)
         self._fetched: dict[str, deque[Stored]] = {topic: deque() for topic in self._topics}
         self._awaited = frozenset(self._topics) if heeds_causes else frozenset()
-        self._admissions = {site: Admission(root, site, topics=self._awaited) for site, root in roots.items()}
+        self._admissions = {
+            site: Admission(root, site, topics=self._awaited, said=Said(growing)) for site, root in roots.items()
+        }
         self._echoes = {site: Echoes(admission) for site, admission in self._admissions.items()}
 
     @property
@@ -147,18 +152,23 @@ class Reader:
 
         Records of other sites in between are put aside for them: replay one site after the other, then `read` on.
         """
-        aside: deque[Stored] = deque()
-        while True:
-            waiting = self._fetched[topic]
-            while waiting:
-                stored = waiting.popleft()
-                if self.site_of(stored) == site:
-                    waiting.extendleft(reversed(aside))
-                    return next(self._judge([stored]))
-                aside.append(stored)
-            if not await self._fetch_topic(topic):
-                self._fetched[topic].extendleft(reversed(aside))
+        [item] = await self.take_run(topic, site, 1)
+        return item
+
+    async def take_run(self, topic: str, site: str, count: int) -> list[Item]:
+        """So many of the next items, all or none."""
+        waiting = self._fetched[topic]
+        taken: list[Stored] = []
+        lacking = count
+        while lacking:
+            while waiting and lacking:
+                taken.append(waiting.popleft())
+                lacking -= self.site_of(taken[-1]) == site
+            if lacking and not await self._fetch_topic(topic):
+                waiting.extendleft(reversed(taken))
                 raise LookupError(f"the journal of {site} names more records of {topic} than there are")
+        waiting.extendleft(stored for stored in reversed(taken) if self.site_of(stored) != site)
+        return list(self._judge([stored for stored in taken if self.site_of(stored) == site]))
 
     async def _fetch(self) -> bool:
         """Fetch more of each topic of which nothing is at hand; True if there was any."""

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from streams.course import Course
-from streams.disk import put
 from streams.reader import Bookmark
 from streams.stage import AnyStage
 from streams.state import state_bytes, state_from
@@ -56,12 +55,13 @@ class Saved:
         course.scribe.sequences.update(kept.sequences)
 
 
-def save(
-    path: Path, worker: Whose, inputs: Bookmark, ends: Mapping[str, int], courses: Mapping[str, Course[Any]]
-) -> None:
-    """Save courses that have read all there is; `ends` are the log's ends, past all that the stage has said."""
+def as_bytes(worker: Whose, inputs: Bookmark, behind: Mapping[str, int], courses: Mapping[str, Course[Any]]) -> bytes:
+    """Courses as `load` reads them: a line of JSON, and the state of each site on one of its own.
+
+    All that the stage has said in a topic before the place that `behind` names is in the courses.
+    """
     outputs = Bookmark(
-        dict(ends),
+        dict(behind),
         {
             site: {topic: {worker.stage.source: last} for topic, last in course.scribe.sequences.items()}
             for site, course in courses.items()
@@ -75,21 +75,18 @@ def save(
         "outputs": outputs,
         "courses": {
             site: SavedCourse(course.decision, course.time_us, course.runs, course.scribe.sequences)
-            for site, course in courses.items()
-        },
-        "states": {
-            site: orjson.Fragment(state_bytes(worker.stage.state_type, course.state))
-            for site, course in courses.items()
+            for site, course in sorted(courses.items())
         },
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    put(path, orjson.dumps(document))
+    states = (state_bytes(worker.stage.state_type, course.state) for _, course in sorted(courses.items()))
+    return b"\n".join([orjson.dumps(document), *states])
 
 
 def load(path: Path, worker: Whose) -> Saved | None:
-    """What `save` wrote for the same worker; None if there is no such file, or it cannot be read."""
+    """What `as_bytes` made for the same worker; None if there is no such file, or it cannot be read."""
     try:
-        document = orjson.loads(path.read_bytes())
+        first, *states = path.read_bytes().split(b"\n")
+        document = orjson.loads(first)
         if any(document[name] != value for name, value in worker.as_document().items()):
             return None
         return Saved(
@@ -97,9 +94,9 @@ def load(path: Path, worker: Whose) -> Saved | None:
             TypeAdapter(Bookmark).validate_python(document["outputs"]),
             TypeAdapter(dict[str, SavedCourse]).validate_python(document["courses"]),
             {
-                site: state_from(worker.stage.state_type, orjson.dumps(document["states"][site]))
-                for site in worker.roots
+                site: state_from(worker.stage.state_type, state)
+                for site, state in zip(sorted(worker.roots), states, strict=True)
             },
         )
-    except (OSError, orjson.JSONDecodeError, KeyError, TypeError, ValidationError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None

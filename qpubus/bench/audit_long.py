@@ -1,9 +1,7 @@
 """An audit of a long log: what a second process is worth, and how much memory a million events take."""
 
 import asyncio
-import resource
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -11,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from qpubus.bench.audit_verify import write_log
+from qpubus.bench.memory import peak_mb
 from replay.audit import verify
 from replay.verdict import Verdict
 
@@ -63,17 +62,8 @@ def _rate(log: Path, events: int, jobs: int) -> float:
 
 
 def _megabytes(log: Path) -> float:
-    """The most memory that `audit verify` had resident, as a process of its own."""
-    command = [sys.executable, "-c", _AUDIT, str(log)]
-    return float(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)  # noqa: S603 - our own program
-
-
-_AUDIT = f"from {__name__} import peak; import sys; print(peak(sys.argv[1]))"
-
-
-def peak(log: str) -> float:
-    """Audit a log; the most megabytes that this process has had resident."""
-    if asyncio.run(verify(Path(log))).verdict is not Verdict.SOUND:
+    """The most memory that the command `audit verify` had resident."""
+    code, megabytes = peak_mb([sys.executable, "-m", "qpubus", "audit", "verify", "--data", str(log)])
+    if code != Verdict.SOUND:
         raise RuntimeError("the log made for measuring is not sound")
-    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return kilobytes / 1e6 if sys.platform == "darwin" else kilobytes * 1024 / 1e6
+    return megabytes

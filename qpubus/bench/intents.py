@@ -30,8 +30,10 @@ _QASM = "OPENQASM 3.0;\nqubit[2] q;\nbit[2] c;\nh q[0];\ncx q[0], q[1];\nc = mea
 class Declarations:
     """A site whose one agent declares small jobs that policy may admit; the gateway has checked and signed them."""
 
-    def __init__(self, site: str, now_us: int) -> None:
+    def __init__(self, site: str, now_us: int, callback: str | None = None) -> None:
+        """The agent is told of each job's end at the `callback`, if there is one."""
         self.site = site
+        self._callback = callback
         self.now_us = now_us
         self._people = members(DEVICES, AGENT, APPROVER)
         self._keys = {name: Ed25519PrivateKey.generate() for name in (ROOT_SOURCE, *(p.source for p in self._people))}
@@ -89,7 +91,7 @@ class Declarations:
         declared = Manifest(
             job_id=job_id, initiator=AGENT, purpose="two qubits, entangled", site=self.site,
             quantum=Quantum(circuit=base64.b64encode(_QASM.encode()).decode(), shots=100),
-            budget=JobBudget(cost_microusd=COST_MICROUSD, shots=1_000),
+            budget=JobBudget(cost_microusd=COST_MICROUSD, shots=1_000), callback=self._callback,
         )  # fmt: skip
         proof = sign_jws(signed_payload(declared), self._keys[AGENT], self._agent_key_id, TYPE_INTENT)
         manifest = sign_manifest(

@@ -6,10 +6,11 @@ from typing import Annotated, Any
 
 import typer
 
+from agents.vault import Vault
 from qpubus import show
 from qpubus.commands import keys
 from qpubus.commands.options import DEFAULT_DATA, Data, Governor, Json
-from qpubus.governing import Entry, Register, govern, open_register
+from qpubus.governing import Entry, Register, govern, kept_reason, open_register
 from qpubus.keyfile import read_key
 from qpubus.petitioning import standing
 from qpubus.place import Place
@@ -70,7 +71,8 @@ def list_agents(*, data: Data = DEFAULT_DATA, json: Json = False) -> None:
     if json:
         show.json([_document(name, entries, halts) for name, entries in agents.items()])
         return
-    rows = [(name, _state(name, entries, halts), ", ".join(_living(entries))) for name, entries in agents.items()]
+    told = Vault(Place(data).vault).told
+    rows = [(name, told(_state(name, entries, halts)), ", ".join(_living(entries))) for name, entries in agents.items()]
     table(("agent", "state", "keys in force"), rows)
 
 
@@ -89,7 +91,8 @@ def disable(
     entries = [each for each in _agents(register).get(name, []) if each.revoked is None]
     if not entries:
         raise Problem(f"{name} has no key in force", "List them: qpubus agent list", code="agent_unknown")
-    events = [each for entry in entries for each in register.revocation(entry, why)]
+    reason = kept_reason(data, register, governor, why, name)
+    events = [each for entry in entries for each in register.revocation(entry, reason)]
     asyncio.run(govern(data, register, governor, events))
     revoked = [entry.enrolled.key_id for entry in entries]
     if json:

@@ -16,13 +16,13 @@ from qpubus.approval_text import show_approval
 from qpubus.commands.options import DEFAULT_DATA, Data, JobId, Json
 from qpubus.documents import approval_document, job_brief
 from qpubus.governing import open_register
+from qpubus.new_file import check_new, new_file
 from qpubus.place import Place
 from qpubus.problem import Problem
 from qpubus.reading import open_desk
 from qpubus.signing import key_id_in, signature_in, signer_of
 from qpubus.tables import table
 from schemas.events import HumanProof
-from streams.disk import put
 
 ShowPrograms = Annotated[bool, typer.Option("--show-programs", help="Show the programs' texts too.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before signing.")]
@@ -99,12 +99,14 @@ async def _approvals(job_id: str, data: Path, json: bool) -> None:
 async def _write_statement(job_id: str, data: Path, file: Path, key: Path | None, decision: Decision) -> None:
     if decision.reason and not key:
         raise typer.BadParameter("name your key too: the reason is kept under your name", param_hint="--key")
+    check_new(file)
     approval = await _shown(job_id, data, with_programs=False)
     signed = decision
     if key:
         present(data, job_id, key_id_in(key))
         signed = kept(data, job_id, key_id_in(key), decision)
-    put(file, signed.payload(approval.statement))
+    with new_file(file) as statement:
+        statement.write(signed.payload(approval.statement))
     word = "approve" if decision.word == "grant" else "deny"
     why = f" --why '{decision.reason}'" if decision.reason else ""
     show.say(

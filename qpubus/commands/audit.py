@@ -1,6 +1,7 @@
 """Doubting the log: `audit verify`, `audit explain`, `audit redecide`."""
 
 import asyncio
+from collections.abc import Iterable
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -10,10 +11,23 @@ import typer
 
 from agents.vault import Vault
 from qpubus import explain_page, show
+from qpubus.audited import audited
 from qpubus.bars import Counted, counted
 from qpubus.commands.bundle import bundle
 from qpubus.commands.exports import export, report
-from qpubus.commands.options import DEFAULT_DATA, Data, JobId, Json, Kafka, Root, Roots, roots_text, trusted_root
+from qpubus.commands.options import (
+    DEFAULT_DATA,
+    Data,
+    JobId,
+    Json,
+    Kafka,
+    Root,
+    Roots,
+    SiteRoots,
+    roots_text,
+    trusted_root,
+    trusted_roots,
+)
 from qpubus.commands.publication import WitnessFiles, asked_for, logs, tiles
 from qpubus.commands.reproduce import reproduce
 from qpubus.ledger import Cluster, open_copy
@@ -21,7 +35,7 @@ from qpubus.place import Place
 from qpubus.problem import EXIT_REFUSED, Problem
 from qpubus.reading import unknown_job
 from replay.audit import roots_of, verify
-from replay.explain import Chain, Explanation, Line, chain_of, explanation_of
+from replay.explain import Explanation, Line, chain_of, explanation_of
 from replay.proofs import Proof
 from replay.redecide import Redecision
 from replay.redecide import redecide as decide_again
@@ -49,14 +63,7 @@ def verify_log(
     *,
     data: Data = DEFAULT_DATA,
     kafka: Kafka = None,
-    root: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--root",
-            metavar="HEX|FILE",
-            help="The site's root public key or root.pub, from whom you trust; once for each site of a shared log.",
-        ),
-    ] = None,
+    root: SiteRoots = None,
     witness: WitnessFiles = None,
     jobs: Annotated[
         int, typer.Option("--jobs", min=1, help="Share the work of a long log among so many processes.")
@@ -81,10 +88,11 @@ def verify_log(
     enough witnesses of the policy have cosigned.
     """
     asked = asked_for(witness) if witness else None
-    named = [key for each in root or () if (key := trusted_root(each))]
+    named = trusted_roots(root)
     is_copied = kafka is not None or Cluster.of(data) is not None
     if resume and is_copied:
-        raise Problem("--resume goes on in a data directory, and this log is on Kafka", "Audit all of it.")
+        what = "--resume goes on in a data directory; a log on Kafka, where no hash is kept, is copied whole each time"
+        raise Problem(what, "Leave --resume out.")
     with counted("records", quiet=json) as progress:
         audit = asyncio.run(
             verify(
@@ -99,9 +107,10 @@ def verify_log(
             )
         )
     if json:
-        show.json(_audit_document(audit))
+        shown = audit.listed if everything else audit.findings
+        show.json_with(_audit_document(audit), "findings", map(_finding_document, shown))
     else:
-        _show_audit(audit, kafka or data, len(audit.findings) if everything else _FINDINGS_SHOWN)
+        _show_audit(audit, kafka or data, audit.listed if everything else audit.findings[:_FINDINGS_SHOWN])
     raise typer.Exit(int(audit.verdict))
 
 
@@ -115,7 +124,7 @@ def _audit_document(audit: Audit) -> dict[str, Any]:
         "refused": audit.refused,
         "rounds": audit.rounds,
         "uncovered": audit.uncovered,
-        "findings": [_finding_document(each) for each in audit.findings],
+        "found": audit.found,
         "notes": audit.notes,
     }
 
@@ -124,7 +133,7 @@ def _finding_document(finding: Finding) -> dict[str, Any]:
     return {name: value for name, value in finding._asdict().items() if name != "rank"}
 
 
-def _show_audit(audit: Audit, data: Path, shown: int) -> None:
+def _show_audit(audit: Audit, data: Path, shown: Iterable[Finding]) -> None:
     show.facts(
         [
             ("verdict", audit.verdict.word),
@@ -141,10 +150,11 @@ def _show_audit(audit: Audit, data: Path, shown: int) -> None:
         show.say(f"note: {show.printable(note)}")
     for place in audit.uncovered:
         show.say(f"not covered by enough witnesses: {show.printable(place)}")
-    for finding in audit.findings[:shown]:
+    told = 0
+    for told, finding in enumerate(shown, 1):  # noqa: B007 (how many were told is said below)
         show.say(f"found: {show.printable(str(finding))}")
-    if len(audit.findings) > shown:
-        show.say(f"and {len(audit.findings) - shown} more places; all of them with --all")
+    if audit.found > told:
+        show.say(f"and {audit.found - told:,} more places; all of them with --all")
     if audit.verdict in {Verdict.TAMPERED, Verdict.INCOMPLETE}:
         show.say(
             "Keep a copy as it is, and compare it with another copy of the log. The first place found comes first."
@@ -163,14 +173,17 @@ def explain(
     *,
     html: Annotated[bool, typer.Option("--html", help="Print one HTML page that needs nothing else.")] = False,
     data: Data = DEFAULT_DATA,
-    root: Root = None,
+    root: SiteRoots = None,
     json: Json = False,
 ) -> None:
     """Show the chain of causes of a job from its intent to its end, each signature checked.
 
     Exit 2 if a signature does not hold.
     """
-    chain, roots = asyncio.run(_chain(job_id, data, trusted_root(root)))
+    if html and json:
+        raise typer.BadParameter("it prints a page and --json a document: ask for one of them", param_hint="--html")
+    with audited(data, trusted_roots(root)) as (log, roots):
+        chain = asyncio.run(chain_of(log, roots, job_id))
     if chain is None:
         raise unknown_job(job_id, data)
     explained = explanation_of(chain, job_id)
@@ -184,12 +197,6 @@ def explain(
         show.say(f"checked by {roots_text(roots)}")
     if not explained.holds:
         raise typer.Exit(int(Verdict.TAMPERED))
-
-
-async def _chain(job_id: str, data: Path, root: bytes | None) -> tuple[Chain | None, Roots]:
-    with open_copy(data) as log:
-        roots = await roots_of(log, root)
-        return await chain_of(log, roots, job_id), roots
 
 
 def _key_ids(roots: Roots) -> dict[str, str]:
@@ -212,9 +219,15 @@ def _show_explanation(explained: Explanation, vault: Vault) -> None:
 def _show_line(line: Line, vault: Vault) -> None:
     show.say(f"{show.utc(line.time_us)}  {show.printable(vault.told(line.sentence))}")
     for name, text in line.details:
-        show.say(f"    {show.printable(name)}: {show.printable(text)}")
+        show.say(f"    {show.printable(name)}:{_indented(text)}")
     place = f"{line.topic} partition {line.partition} offset {line.offset}"
     show.say(f"    {line.event_type.removeprefix('qpubus.')} at {place}; {_proofs_text(line.proofs)}")
+
+
+def _indented(text: str) -> str:
+    """A text of several lines, such as a clause of a policy, below what names it."""
+    printed = show.printable(text, lines=True)
+    return f" {printed}" if "\n" not in printed else "".join(f"\n        {line}" for line in printed.splitlines())
 
 
 def _show_chunks(lines: list[Line]) -> None:

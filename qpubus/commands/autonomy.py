@@ -145,7 +145,7 @@ def revoke(
     agent: Agent,
     *,
     key: SignKey,
-    why: Annotated[str, typer.Option("--why", metavar="TEXT", help="The reason; it goes on the log.")],
+    why: Annotated[str, typer.Option("--why", metavar="TEXT", help="The reason; the vault keeps it.")],
     kind: Kind = "",
     data: Data = DEFAULT_DATA,
     json: Json = False,

@@ -11,7 +11,7 @@ import typer
 from agents.clock import WallClock
 from qpubus import show
 from qpubus.commands.options import DEFAULT_DATA, Data, Governor, Json
-from qpubus.governing import govern, open_register
+from qpubus.governing import govern, kept_reason, open_register
 from qpubus.keyfile import read_key
 from qpubus.petitioning import microusd, standing
 from qpubus.place import Place
@@ -105,7 +105,7 @@ def set_budget(
     scope: Annotated[Scope, typer.Option("--scope", help="Whose budget.")] = Scope.SITE,
     name: Annotated[str, typer.Option("--name", metavar="NAME", help="Of the project, agent or device.")] = "",
     period: Annotated[Period, typer.Option("--period", help="In all, or each day (UTC).")] = Period.TOTAL,
-    why: Annotated[str, typer.Option("--why", metavar="TEXT", help="The reason; it goes on the log.")] = "",
+    why: Annotated[str, typer.Option("--why", metavar="TEXT", help="The reason; the vault keeps it.")] = "",
     key: Governor = None,
     data: Data = DEFAULT_DATA,
     json: Json = False,
@@ -113,11 +113,16 @@ def set_budget(
     """Set how much may be spent, what is already held or spent included. It counts from the next decision on."""
     if (scope is Scope.SITE) == bool(name):
         raise Problem("a site has one budget, its parts are named", "Use --name with project, agent or device.")
+    limit_microusd = microusd(limit, "the budget")
+    governor, register = read_key(key or Place(data).key("root")), asyncio.run(open_register(data))
     said = BudgetSet(
-        limit_microusd=microusd(limit, "the budget"), reason=why, scope=scope.value, name=name, period=period.value
+        limit_microusd=limit_microusd,
+        reason=kept_reason(data, register, governor, why, f"budget:{scope.value}:{name}"),
+        scope=scope.value,
+        name=name,
+        period=period.value,
     )
-    governor = read_key(key or Place(data).key("root"))
-    asyncio.run(govern(data, asyncio.run(open_register(data)), governor, [(said, ())]))
+    asyncio.run(govern(data, register, governor, [(said, ())]))
     if json:
         show.json(said.model_dump())
     else:

@@ -1,6 +1,5 @@
 """A job in one file for a stranger: `audit bundle`."""
 
-import asyncio
 from pathlib import Path
 from typing import Annotated
 
@@ -9,17 +8,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from agents.artifacts import ArtifactStore
 from qpubus import show
-from qpubus.commands.options import DEFAULT_DATA, Data, JobId, Json, Root, trusted_root
+from qpubus.audited import at_its_site, audited
+from qpubus.commands.options import DEFAULT_DATA, Data, JobId, Json, SiteRoots, trusted_roots
 from qpubus.keyfile import read_key
-from qpubus.ledger import open_copy
+from qpubus.new_file import check_new, new_file
 from qpubus.place import Place
 from qpubus.problem import Problem
 from qpubus.reading import unknown_job
 from replay import standalone
-from replay.audit import roots_of
 from replay.bundle import bundle as bundle_of
 from replay.gathering import JobUnknown
-from streams.disk import put
 
 _AUDITOR = "auditor"
 
@@ -28,8 +26,8 @@ Redact = Annotated[
     bool,
     typer.Option(
         "--redact",
-        help="Leave out stored documents (programs, inputs, results); name their digests. What the events say stays, "
-        "as their seals are over it: counts, reported numbers, a circuit in the manifest.",
+        help="Withhold what the events say (purpose, circuits, prices, counts, results, reasons) and all documents. "
+        "Shown are who said what kind of thing when and because of what, keys, and who granted the job.",
     ),
 ]
 AuditorKey = Annotated[
@@ -45,32 +43,32 @@ def bundle(
     redact: Redact = False,
     key: AuditorKey = None,
     data: Data = DEFAULT_DATA,
-    root: Root = None,
+    root: SiteRoots = None,
     json: Json = False,
 ) -> None:
     """Write a job and all that proves it into one file, which `qpubus-verify FILE` checks without qpubus.
 
     The file is checked so as soon as it is written; its exit codes are those of `audit verify`.
     """
-    if output.exists():
-        raise Problem(f"{output} is there already", "Name a file that is not there yet.")
-    if not output.parent.is_dir():
-        raise Problem(f"{output.parent} is no directory", "Make it first, or name a file elsewhere.")
+    check_new(output)
     place = Place(data)
     auditor = auditor_key(key, data)
     # An artefact store makes its directory; here nothing is made.
     artifacts = ArtifactStore(place.artifacts) if place.artifacts.is_dir() and not redact else None
     try:
-        content, root_public_key = asyncio.run(_bundle(job_id, data, auditor, artifacts, trusted_root(root)))
+        with audited(data, trusted_roots(root)) as (log, roots):
+            (_, root_public_key), content = at_its_site(
+                log,
+                roots,
+                lambda home, others: bundle_of(log, home, job_id, auditor, artifacts, others=others, redacts=redact),
+            )
     except JobUnknown:
         raise unknown_job(job_id, data) from None
     report = standalone.verify(content, root_public_key)
     if any((each.place, each.reason) == ("the provenance", "key_unknown") for each in report.findings):
-        raise Problem(
-            f"the key in {key or place.key(_AUDITOR)} is no auditor's on this log, so nothing was written",
-            "Name an auditor's key with --key FILE; `qpubus keys list` shows which are enrolled.",
-        )
-    put(output, content)
+        raise no_auditor(key, data)
+    with new_file(output) as file:
+        file.write(content)
     if json:
         show.json({"file": str(output), "bytes": len(content)} | report.document())
     else:
@@ -88,14 +86,15 @@ def bundle(
     raise typer.Exit(report.verdict)
 
 
+def no_auditor(key: Path | None, data: Path) -> Problem:
+    """What is said where the key that should sign is not an auditor's."""
+    return Problem(
+        f"the key in {key or Place(data).key(_AUDITOR)} is no auditor's on this log, so nothing was written",
+        "Name an auditor's key with --key FILE; `qpubus keys list` shows which are enrolled.",
+        code="key_unknown",
+    )
+
+
 def auditor_key(file: Path | None, data: Path) -> Ed25519PrivateKey:
     """The auditor's private key, from a file or from the data directory."""
     return read_key(file or Place(data).key(_AUDITOR))
-
-
-async def _bundle(
-    job_id: str, data: Path, key: Ed25519PrivateKey, artifacts: ArtifactStore | None, root: bytes | None
-) -> tuple[bytes, bytes]:
-    with open_copy(data) as log:
-        [home] = (await roots_of(log, root)).items()
-        return await bundle_of(log, home, job_id, key, artifacts), home[1]

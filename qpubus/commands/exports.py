@@ -17,25 +17,27 @@ import typer
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from qpubus import show
-from qpubus.commands.bundle import AuditorKey, auditor_key
-from qpubus.commands.options import DEFAULT_DATA, Data, Json, Root, Roots, trusted_root
-from qpubus.ledger import open_copy
-from qpubus.problem import Problem
+from qpubus.audited import at_its_site, audited
+from qpubus.commands.bundle import AuditorKey, auditor_key, no_auditor
+from qpubus.commands.options import DEFAULT_DATA, Data, Json, Roots, SiteRoots, trusted_roots
+from qpubus.new_file import new_file
 from qpubus.reading import unknown_job
-from replay.audit import roots_of
-from replay.bundle import provenance
+from replay.bundle import NotAuditor, provenance
 from replay.explain import chain_of
 from replay.gathering import JobUnknown
 from replay.judged import judged
 from replay.ocsf import ocsf_events
 from replay.prov import prov_document
 from replay.report import COLUMNS, Row, report_rows
-from streams.disk import putting
 from streams.log.reading import EmbeddedReader
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""What a spreadsheet may take for the beginning of a formula."""
+_FORMULA = (
+    *("=", "+", "-", "@"),
+    *("\N{FULLWIDTH EQUALS SIGN}", "\N{FULLWIDTH PLUS SIGN}"),
+    *("\N{FULLWIDTH HYPHEN-MINUS}", "\N{FULLWIDTH COMMERCIAL AT}"),
+)
+"""What a spreadsheet may take for the beginning of a formula; some take the full-width signs for the plain ones."""
 
 
 class ExportFormat(StrEnum):
@@ -60,7 +62,7 @@ def export(
     output: Output = None,
     key: AuditorKey = None,
     data: Data = DEFAULT_DATA,
-    root: Root = None,
+    root: SiteRoots = None,
 ) -> None:
     """Write the log as OCSF 1.9 for a SIEM, or a job as W3C PROV (PROV-JSON) or as in-toto statement (SLSA, DSSE).
 
@@ -69,15 +71,14 @@ def export(
     if (format_ is ExportFormat.OCSF) == bool(job):
         raise typer.BadParameter("prov and intoto are of one job, and ocsf of the whole log", param_hint="--job")
     auditor = auditor_key(key, data) if format_ is ExportFormat.INTOTO else None
-    with open_copy(data) as log, _out(output) as out:
-        roots = asyncio.run(roots_of(log, trusted_root(root)))
+    with audited(data, trusted_roots(root)) as (log, roots), _out(output) as out:
         if format_ is ExportFormat.OCSF:
             for event in ocsf_events(log.log_id, judged(log, roots), version("qpubus")):
                 out.write(orjson.dumps(event) + b"\n")
         elif auditor is None:
             out.write(_document(asyncio.run(_prov(log, roots, data, job))))
         else:
-            out.write(_document(asyncio.run(_intoto(log, roots, data, (job, auditor)))))
+            out.write(_document(_intoto(log, roots, (job, data), (auditor, key))))
 
 
 async def _prov(log: EmbeddedReader, roots: Roots, data: Path, job_id: str) -> Any:
@@ -87,12 +88,16 @@ async def _prov(log: EmbeddedReader, roots: Roots, data: Path, job_id: str) -> A
     return prov_document(chain)
 
 
-async def _intoto(log: EmbeddedReader, roots: Roots, data: Path, asked: tuple[str, Ed25519PrivateKey]) -> Any:
-    [home] = roots.items()
+def _intoto(
+    log: EmbeddedReader, roots: Roots, asked: tuple[str, Path], signer: tuple[Ed25519PrivateKey, Path | None]
+) -> Any:
+    (job_id, data), (auditor, file) = asked, signer
     try:
-        return await provenance(log, home, *asked)
+        return at_its_site(log, roots, lambda home, others: provenance(log, home, job_id, auditor, others))[1]
     except JobUnknown:
-        raise unknown_job(asked[0], data) from None
+        raise unknown_job(job_id, data) from None
+    except NotAuditor:
+        raise no_auditor(file, data) from None
 
 
 def _document(content: Any) -> bytes:
@@ -100,19 +105,24 @@ def _document(content: Any) -> bytes:
 
 
 def report(
-    *, from_: From, to: To, output: Output = None, data: Data = DEFAULT_DATA, root: Root = None, json: Json = False
+    *, from_: From, to: To, output: Output = None, data: Data = DEFAULT_DATA, root: SiteRoots = None, json: Json = False
 ) -> None:
-    """List for a period, as CSV: runs without a human, grants, refusals, overruns, revoked keys, rejected events."""
+    """List for a period, as CSV, what somebody must answer for, by the signed times.
+
+    These are runs without a human, grants, denials, refusals, overruns, mandates, steps of autonomy, halts, revoked
+    keys, erasures, rejected events and records that nobody should believe. Times without a zone are UTC.
+    """
     begin, end = (_time_us(text, name) for text, name in ((from_, "--from"), (to, "--to")))
     if begin >= end:
         raise typer.BadParameter("it must be later than --from", param_hint="--to")
-    with open_copy(data) as log:
-        rows = report_rows(judged(log, asyncio.run(roots_of(log, trusted_root(root)))), begin, end)
+    with audited(data, trusted_roots(root)) as (log, roots):
+        rows = report_rows(judged(log, roots), begin, end)
     with _out(output) as out:
-        out.write(orjson.dumps([each._asdict() for each in rows]) + b"\n" if json else _csv(rows))
+        out.write(orjson.dumps([each._asdict() for each in rows]) + b"\n" if json else csv_of(rows))
 
 
-def _csv(rows: list[Row]) -> bytes:
+def csv_of(rows: list[Row]) -> bytes:
+    """Rows as comma-separated values (RFC 4180), with no cell that a spreadsheet would run."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\r\n")
     writer.writerow(COLUMNS)
@@ -142,7 +152,5 @@ def _out(path: Path | None) -> Iterator[BinaryIO]:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
-    if path.exists():
-        raise Problem(f"{path} is there already", "Name a file that is not there yet.")
-    with putting(path) as file:
+    with new_file(path) as file:
         yield file

@@ -7,16 +7,18 @@ from typing import Annotated
 import typer
 
 from agents.clock import WallClock
+from agents.vault import Vault
 from qpubus import show
 from qpubus.commands.options import DEFAULT_DATA, Data, Json, SignKey
 from qpubus.petitioning import new_id, petitioner, standing
+from qpubus.place import Place
 from qpubus.problem import Problem
 from qpubus.reading import open_desk
 from qpubus.tables import table
 from schemas.events import HaltLifted, HaltOrdered
 from streams.halts import Halt
 
-Why = Annotated[str, typer.Option("--why", metavar="TEXT", help="The reason; it goes on the log.")]
+Why = Annotated[str, typer.Option("--why", metavar="TEXT", help="The reason; the vault keeps it.")]
 
 
 def halt(
@@ -83,7 +85,7 @@ def halts(
     json: Json = False,
 ) -> None:
     """List the halts in force."""
-    found = asyncio.run(_halts(data))
+    found, told = asyncio.run(_halts(data)), Vault(Place(data).vault).told
     shown = {name: each for name, each in sorted(found.items()) if every or not each.is_lifted}
     if json:
         show.json(
@@ -93,7 +95,7 @@ def halts(
                     "scope": each.scope,
                     "target": each.target,
                     "person": each.person,
-                    "reason": each.reason,
+                    "reason": told(each.reason),
                     "is_lifted": each.is_lifted,
                 }
                 for name, each in shown.items()
@@ -103,7 +105,13 @@ def halts(
         show.say("Nothing is halted.")
     else:
         rows = [
-            (name, f"{each.scope} {each.target}", each.person, "lifted" if each.is_lifted else "in force", each.reason)
+            (
+                name,
+                f"{each.scope} {each.target}",
+                each.person,
+                "lifted" if each.is_lifted else "in force",
+                told(each.reason),
+            )
             for name, each in shown.items()
         ]
         table(("halt", "of", "by", "state", "why"), rows)

@@ -9,7 +9,7 @@ import typer
 
 from agents.clock import WallClock
 from qpubus import show
-from qpubus.commands.options import DEFAULT_DATA, Data, EngineName
+from qpubus.commands.options import DEFAULT_BROKER, DEFAULT_DATA, Data, EngineName
 from qpubus.examples import H2_JOB, write_examples
 from qpubus.founding import Founding, found, is_broken_off
 from qpubus.kafka.founding import found_on_kafka
@@ -42,7 +42,13 @@ def init(
     ] = "first-poc",
     engine: Annotated[EngineName, typer.Option("--engine", help="Where the log is to be.")] = EngineName.EMBEDDED,
     config: Annotated[
-        Path | None, typer.Option("--config", metavar="FILE", help="TOML; its table [kafka] says how Kafka is reached.")
+        Path | None,
+        typer.Option(
+            "--config",
+            metavar="FILE",
+            help="TOML; its table [kafka] says how Kafka is reached.",
+            show_default="the broker of `qpubus kafka start`",
+        ),
     ] = None,
 ) -> None:
     """Found a site: keys, policy, prices, budget, a first agent, approver and operator, and an example job.
@@ -69,13 +75,19 @@ def init(
     if is_broken_off(place):
         show.say(f"A founding was broken off in {data}: it is begun again, and the keys that it had made are used.\n")
     if engine is EngineName.KAFKA:
-        if config is None:
-            raise Problem("nothing says how Kafka is reached", "Name a file with a table [kafka]: --config FILE")
-        asyncio.run(found_on_kafka(place, founding, Cluster.configured(config)))
+        asyncio.run(found_on_kafka(place, founding, Cluster.configured(config) if config else _cluster_here()))
     else:
         found(place, founding)
     example = write_examples(data / "examples", founding.site, founding.agent)
     _tell(founding, place, example)
+
+
+def _cluster_here() -> Cluster:
+    """The broker that was started in its default directory."""
+    if not DEFAULT_BROKER.exists():
+        instead = "Start one here: qpubus kafka start; or name a file with a table [kafka]: --config FILE"
+        raise Problem("nothing says how Kafka is reached", instead)
+    return Cluster(DEFAULT_BROKER / "access")
 
 
 def _tell(founding: Founding, place: Place, example: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from qpubus import show
-from qpubus.commands.options import Json
+from qpubus.commands.options import DEFAULT_BROKER, Json
 from qpubus.kafka import acls
 from qpubus.kafka.access import Access
 from qpubus.kafka.broker import DEFAULT_PORT, Broker, Engine
@@ -22,7 +22,6 @@ from schemas.topics import TOPICS
 
 app = typer.Typer(name="kafka", help="Run a Kafka broker for the bus.", no_args_is_help=True, rich_markup_mode=None)
 
-DEFAULT_DIRECTORY = Path("qpubus-kafka")
 Data = Annotated[
     Path,
     typer.Option("--data", metavar="DIR", envvar="QPUBUS_KAFKA", help="The broker's directory.", show_default=True),
@@ -53,7 +52,7 @@ def kafka() -> None:
 @app.command()
 def start(
     *,
-    data: Data = DEFAULT_DIRECTORY,
+    data: Data = DEFAULT_BROKER,
     port: Port = None,
     partitions: Partitions = DEFAULT_PARTITIONS,
     registry: WithRegistry = False,
@@ -70,7 +69,7 @@ def start(
 
 
 @app.command()
-def stop(*, data: Data = DEFAULT_DIRECTORY) -> None:
+def stop(*, data: Data = DEFAULT_BROKER) -> None:
     """Stop broker and registry in order; the broker's data stays. Not running is no error."""
     if Registry(data).stop():
         print("The schema registry has stopped.")
@@ -78,7 +77,7 @@ def stop(*, data: Data = DEFAULT_DIRECTORY) -> None:
 
 
 @app.command()
-def status(*, data: Data = DEFAULT_DIRECTORY, json: Json = False) -> None:
+def status(*, data: Data = DEFAULT_BROKER, json: Json = False) -> None:
     """Ask the broker whether it is well: it must really answer. Exits 1 if it does not."""
     broker, registry = Broker(data), Registry(data)
     pid = broker.pid()
@@ -101,7 +100,7 @@ def status(*, data: Data = DEFAULT_DIRECTORY, json: Json = False) -> None:
 
 
 @app.command()
-def files(*, data: Data = DEFAULT_DIRECTORY, port: Port = None) -> None:
+def files(*, data: Data = DEFAULT_BROKER, port: Port = None) -> None:
     """Write what the compose files mount, passwords and certificates among it, and start nothing."""
     broker = Broker(data)
     if broker.engine is Engine.JAVA:
@@ -111,7 +110,7 @@ def files(*, data: Data = DEFAULT_DIRECTORY, port: Port = None) -> None:
 
 
 @app.command(name="acls")
-def show_acls(*, data: Data = DEFAULT_DIRECTORY, apply: Apply = False, json: Json = False) -> None:
+def show_acls(*, data: Data = DEFAULT_BROKER, apply: Apply = False, json: Json = False) -> None:
     """Show who may do what, from the one table of topics and roles; or bring the broker to it."""
     if apply:
         more, less = asyncio.run(_apply(Broker(data).access(OPERATOR)))

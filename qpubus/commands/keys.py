@@ -1,20 +1,24 @@
 """Who may speak: `keys list`, `keys enrol`, `keys revoke`, `keys rotate`, `keys encrypt`."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from agents.vault import Vault
 from qpubus import show
 from qpubus.commands.options import DEFAULT_DATA, Data, Governor, Json
 from qpubus.door_client import is_running
-from qpubus.governing import Entry, Register, govern, open_register
+from qpubus.governing import Entry, Register, govern, governor_of, kept_reason, open_register
 from qpubus.keyfile import fetch_passphrase, is_encrypted, read_key, replace_key, write_key
+from qpubus.new_file import check_new
 from qpubus.place import Place
 from qpubus.problem import Problem
 from qpubus.signing import ssh_key_in
@@ -27,6 +31,7 @@ from schemas.topics import PEOPLE, Role
 
 app = typer.Typer(name="keys", help="Say who may speak.", no_args_is_help=True, rich_markup_mode=None)
 
+_ROTATED = "rotated"
 _AWAY = frozenset({Role.AGENT, Role.ADMIN}) | PEOPLE
 """Roles whose keys no part of the bus holds."""
 
@@ -44,7 +49,18 @@ Public = Annotated[
 Encrypt = Annotated[
     bool, typer.Option("--encrypt", help="Keep the new key under a passphrase, typed or from $QPUBUS_PASSPHRASE_FILE.")
 ]
-Why = Annotated[str, typer.Option("--why", metavar="TEXT", help="The reason; it goes on the log.")]
+Why = Annotated[str, typer.Option("--why", metavar="TEXT", help="The reason; the vault keeps it.")]
+
+
+def _nothing() -> None:
+    """The private half of a key that was named lies elsewhere."""
+
+
+class _Made(NamedTuple):
+    """A public key to be enrolled. `write` puts the private half of a new one into its file, just before that."""
+
+    public_key: bytes
+    write: Callable[[], None] = _nothing
 
 
 @app.callback()
@@ -55,9 +71,9 @@ def keys() -> None:
 @app.command(name="list")
 def list_keys(*, data: Data = DEFAULT_DATA, json: Json = False) -> None:
     """List all keys that were ever enrolled, and what became of them."""
-    register = asyncio.run(open_register(data))
+    register, vault = asyncio.run(open_register(data)), Vault(Place(data).vault)
     if json:
-        show.json([_document(each) for each in register.entries.values()])
+        show.json([_document(each, vault) for each in register.entries.values()])
         return
     rows = [
         (
@@ -67,18 +83,18 @@ def list_keys(*, data: Data = DEFAULT_DATA, json: Json = False) -> None:
             each.enrolled.proof_type if each.enrolled.role in PEOPLE else "",
             each.enrolled.assurance,
             show.utc(each.enrolled_us),
-            f"revoked {show.utc(each.revoked_us)}: {each.revoked.reason}" if each.revoked else "counts",
+            f"revoked {show.utc(each.revoked_us)}: {vault.told(each.revoked.reason)}" if each.revoked else "counts",
         )
         for each in register.entries.values()
     ]
     table(("key", "of", "role", "signs by", "assurance", "enrolled", "state"), rows)
 
 
-def _document(entry: Entry) -> dict[str, Any]:
+def _document(entry: Entry, vault: Vault) -> dict[str, Any]:
     return entry.enrolled.model_dump() | {
         "enrolled_us": entry.enrolled_us,
         "revoked_us": entry.revoked_us if entry.revoked else None,
-        "reason": entry.revoked.reason if entry.revoked else None,
+        "reason": vault.told(entry.revoked.reason) if entry.revoked else None,
     }
 
 
@@ -130,13 +146,16 @@ def enrol(
         named, credential = (
             (ssh_key_in(ssh), "") if ssh else _passkey(passkey, register.site, source, relying_party, origin)
         )
+        made = _Made(named.public_key)
         enrolled = _personal(named, credential, source, role.value, is_virtual=register.is_virtual)
     else:
-        public_key = _new_public_key(public, new, encrypt=encrypt)
-        enrolled = _enrolment(public_key, source, role.value, tuple(device or ()), is_virtual=register.is_virtual)
-    enrolled = enrolled.model_copy(update={"duties": tuple(duty or ()), "reads": "site" if reads_site else "own"})
-    if held:
-        enrolled = enrolled.model_copy(update={"assurance": GATEWAY_HELD})
+        made = _made_or_named(public, new, encrypt=encrypt)
+        enrolled = _enrolment(made.public_key, source, role.value, tuple(device or ()), is_virtual=register.is_virtual)
+    wanted = {"duties": tuple(duty or ()), "reads": "site" if reads_site else "own"}
+    wanted |= {"assurance": GATEWAY_HELD} if held else {}
+    enrolled = KeyEnrolled.model_validate(enrolled.model_dump() | wanted)
+    governor_of(register, governor)
+    made.write()
     asyncio.run(govern(data, register, governor, [(enrolled, ())], subject=enrolled.key_id))
     _tell({"enrolled": enrolled.key_id, "source": source, "role": role.value}, json=json)
 
@@ -165,7 +184,8 @@ def revoke(name: KeyName, *, why: Why, key: Governor = None, data: Data = DEFAUL
     register = asyncio.run(open_register(data))
     entry = _living(register, name)
     _refuse_beside_bus(data, entry)
-    asyncio.run(govern(data, register, governor, register.revocation(entry, why), subject=entry.enrolled.key_id))
+    reason = kept_reason(data, register, governor, why, entry.enrolled.key_id)
+    asyncio.run(govern(data, register, governor, register.revocation(entry, reason), subject=entry.enrolled.key_id))
     _tell({"revoked": entry.enrolled.key_id, "source": entry.enrolled.source}, json=json)
 
 
@@ -176,7 +196,7 @@ def rotate(
     public: Public = "",
     new: New = None,
     encrypt: Encrypt = False,
-    why: Why = "rotated",
+    why: Why = _ROTATED,
     key: Governor = None,
     data: Data = DEFAULT_DATA,
     json: Json = False,
@@ -192,12 +212,15 @@ def rotate(
     _refuse_beside_bus(data, entry)
     old = entry.enrolled
     file = None if new or public else _file_of(Place(data).keys, old.key_id)
-    public_key = _next_key(file, encrypt=encrypt) if file else _new_public_key(public, new, encrypt=encrypt)
-    enrolled = _enrolment(public_key, old.source, old.role, old.devices, is_virtual=register.is_virtual)
+    governor_of(register, governor)
+    made = _next_key(file, encrypt=encrypt) if file else _made_or_named(public, new, encrypt=encrypt)
+    enrolled = _enrolment(made.public_key, old.source, old.role, old.devices, is_virtual=register.is_virtual)
     enrolled = enrolled.model_copy(update={"duties": old.duties, "reads": old.reads})
     if old.assurance == GATEWAY_HELD:
         enrolled = enrolled.model_copy(update={"assurance": GATEWAY_HELD})
-    events = [*register.revocation(entry, why), (enrolled, ())]
+    reason = why if why == _ROTATED else kept_reason(data, register, governor, why, old.key_id)
+    events = [*register.revocation(entry, reason), (enrolled, ())]
+    made.write()
     asyncio.run(govern(data, register, governor, events, subject=old.key_id))
     if file:
         _next(file).replace(file)
@@ -208,12 +231,11 @@ def _next(file: Path) -> Path:
     return file.with_name(f"{file.name}.next")
 
 
-def _next_key(file: Path, *, encrypt: bool) -> bytes:
-    """The public key of a new private key that is written beside the one whose place it will take."""
+def _next_key(file: Path, *, encrypt: bool) -> _Made:
+    """A new key, to be written beside the one whose place it will take."""
     passphrase = fetch_passphrase(f"New passphrase of {file}", new=True) if encrypt or is_encrypted(file) else b""
     private = Ed25519PrivateKey.generate()
-    replace_key(_next(file), private, passphrase)
-    return raw_public_key(private)
+    return _Made(raw_public_key(private), partial(replace_key, _next(file), private, passphrase))
 
 
 def _finish_rotations(folder: Path, register: Register) -> None:
@@ -299,15 +321,16 @@ def _personal(named: PersonKey, credential: str, source: str, role: str, *, is_v
     )
 
 
-def _new_public_key(public: str, new: Path | None, *, encrypt: bool) -> bytes:
-    """The public key that was named, or that of a new private key, which is written first."""
+def _made_or_named(public: str, new: Path | None, *, encrypt: bool) -> _Made:
+    """The public key that was named, or a new one for a file that is not there yet."""
     if bool(public) == bool(new):
         raise Problem("name either a public key with --public, or a file for a new key with --new")
     if new is None:
-        return _read_public(public)
+        return _Made(_read_public(public))
+    check_new(new)
     private = Ed25519PrivateKey.generate()
-    write_key(new, private, fetch_passphrase(f"Passphrase of {new}", new=True) if encrypt else b"")
-    return raw_public_key(private)
+    passphrase = fetch_passphrase(f"Passphrase of {new}", new=True) if encrypt else b""
+    return _Made(raw_public_key(private), partial(write_key, new, private, passphrase))
 
 
 def _read_public(public: str) -> bytes:

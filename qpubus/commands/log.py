@@ -16,10 +16,11 @@ from qpubus.kafka.moving import bring
 from qpubus.kafka.settings import OPERATOR
 from qpubus.keyfile import read_key
 from qpubus.ledger import Cluster, open_copy
+from qpubus.new_file import check_new, new_file
 from qpubus.place import Place
 from qpubus.problem import Problem
 from schemas.admission import Admission, Admitted, Stored
-from streams.disk import put, putting
+from streams.disk import put
 from streams.log.head import RootMemory
 from streams.log.lines import Export, export_lines
 from streams.log.making import locked, new_log
@@ -49,9 +50,8 @@ def export_log(file: ExportFile, *, data: Data = DEFAULT_DATA, json: Json = Fals
 
     A bus may run meanwhile. Private keys, artefacts and the vault are no part of a log.
     """
-    if file.exists():
-        raise Problem(f"{file} is there already", "Name a file that is not there yet.")
-    with open_copy(data) as log, counted("records", quiet=json) as progress, putting(file) as out:
+    check_new(file)
+    with open_copy(data) as log, counted("records", quiet=json) as progress, new_file(file) as out:
         records, size = _write(out, export_lines(log.settings, _records(log, progress)))
     if json:
         show.json({"file": str(file), "log": log.log_id, "records": records, "bytes": size})

@@ -121,7 +121,7 @@ def revoke(
     mandate_id: Annotated[str, typer.Argument(metavar="MANDATE", help="The mandate's id.")],
     *,
     key: SignKey,
-    why: Annotated[str, typer.Option("--why", metavar="TEXT", help="The reason; it goes on the log.")],
+    why: Annotated[str, typer.Option("--why", metavar="TEXT", help="The reason; the vault keeps it.")],
     data: Data = DEFAULT_DATA,
     json: Json = False,
 ) -> None:

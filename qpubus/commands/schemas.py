@@ -8,10 +8,11 @@ from typing import Annotated
 import typer
 
 from qpubus import show
-from qpubus.commands.options import DEFAULT_DATA, Data
+from qpubus.commands.options import DEFAULT_DATA, Data, Json
 from qpubus.mirror import Mirror
 from qpubus.problem import Problem
 from qpubus.reading import open_desk
+from qpubus.tables import table
 from schemas.asyncapi import asyncapi_document
 from schemas.avro_text import avro_text
 from schemas.manifest import Manifest
@@ -45,18 +46,36 @@ def avro(
 
 @app.command()
 def mirror(
-    url: Annotated[str, typer.Argument(metavar="URL", help="A registry's Confluent API.")], *, data: Data = DEFAULT_DATA
+    url: Annotated[str, typer.Argument(metavar="URL", help="A registry's Confluent API.")],
+    *,
+    data: Data = DEFAULT_DATA,
+    json: Json = False,
 ) -> None:
-    """Bring every schema on the log to a schema registry, under the numbers that values name them by."""
-    print(f"{asyncio.run(_mirror(data, url))} schemas were not there yet. They are now.")
+    """Bring every schema on the log to a schema registry, and tell under which numbers it has them.
+
+    Values name their schemas by the log's numbers, which an empty registry takes over.
+    """
+    mirror = asyncio.run(_mirror(data, url))
+    if json:
+        show.json(
+            {"registered": mirror.registered, "ids": {str(number): there for number, there in mirror.ids.items()}}
+        )
+        return
+    show.say(f"{mirror.registered} schemas were not there yet. They are now.")
+    if mirror.differing:
+        show.say(
+            "\nStock readers go by the numbers in values, and would read these wrong: docs/kafka.md, The registry.\n"
+        )
+        rows = [(str(number), str(there)) for number, there in mirror.differing.items()]
+        table(("number on the log", "in the registry"), rows, right=("number on the log", "in the registry"))
 
 
-async def _mirror(data: Path, url: str) -> int:
+async def _mirror(data: Path, url: str) -> Mirror:
     async with open_desk(data) as desk:
         mirror = Mirror(desk.log, desk.partition, {desk.site: desk.root_public_key}, url)
         while await mirror.step():
             pass
-    return mirror.registered
+    return mirror
 
 
 @app.command()

@@ -72,8 +72,8 @@ def up(
     With --part only that runs in this process: the gateway with both doors, the sandbox, the clock, the sealer, the
     bringer of checkpoints to witnesses, or devices. Stages run by `qpubus worker`.
     """
-    parts = _parties(part or [], is_on_kafka=Place(data).cluster.exists(), has_witness=witness is not None)
-    witnesses = asked_for([witness]).policy.witnesses.values() if witness else ()
+    witnesses = [each for each in asked_for([witness]).policy.witnesses.values() if each.url] if witness else []
+    parts = _parties(part or [], is_on_kafka=Place(data).cluster.exists(), has_witness=bool(witnesses))
     settings = read_settings(config)
     notifying = read_notify_file(notify) if notify else None
     if notify and parts and GATEWAY not in parts:
@@ -86,7 +86,7 @@ def up(
             "Move it with `qpubus log export` and `import`, or leave --engine away.",
         )
     with logging_to(sys.stderr), exporting_traces(version("qpubus")):
-        machine = open_machine(Place(data), [each for each in witnesses if each.url], parts, access)
+        machine = open_machine(Place(data), witnesses, parts, access)
         asyncio.run(_up(data, machine, address, settings, notifying))
 
 
@@ -99,7 +99,7 @@ def _parties(names: Sequence[str], *, is_on_kafka: bool, has_witness: bool) -> t
     if names and not is_on_kafka:
         raise Problem("one process writes the embedded log, and runs all parts", "Leave --part away.")
     if SUBMISSION in names and not has_witness:
-        raise typer.BadParameter(f"{SUBMISSION} needs to know the witnesses", param_hint="--witness")
+        raise typer.BadParameter(f"{SUBMISSION} needs a witness with a URL", param_hint="--witness")
     return tuple(dict.fromkeys(names))
 
 
@@ -142,7 +142,7 @@ async def _telling(machine: Machine, notifying: Notifying | None) -> AsyncIterat
 
     def notifier() -> Notifier:
         reader = notifiers_reader(machine.log, machine.partition, machine.site, machine.root_public_key)
-        return Notifier(reader, machine.clock, plan, channels, file=file, said=_report)
+        return Notifier(reader, machine.clock, plan, channels, file=file, said=_report, reasons=machine.vault.told)
 
     machine.join(Notifier.name, notifier)
     try:

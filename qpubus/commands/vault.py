@@ -10,7 +10,7 @@ import typer
 from agents.vault import Vault, VaultError
 from qpubus import show
 from qpubus.commands.options import DEFAULT_DATA, Data, JobId, Json
-from qpubus.governing import govern, open_register
+from qpubus.governing import govern, kept_reason, open_register
 from qpubus.keyfile import read_key
 from qpubus.place import VAULT, Place
 from qpubus.problem import Problem
@@ -63,7 +63,7 @@ def show_trace(job_id: JobId, *, vault: Directory = None, data: Data = DEFAULT_D
 def erase(
     subject: Annotated[str, typer.Argument(metavar="SUBJECT", help="The pseudonym that the texts are kept under.")],
     *,
-    why: Annotated[str, typer.Option("--why", metavar="TEXT", help="The reason; it goes on the log for good.")] = "",
+    why: Annotated[str, typer.Option("--why", metavar="TEXT", help="The reason; the vault keeps it as yours.")] = "",
     vault: Directory = None,
     key: Annotated[
         Path | None,
@@ -77,14 +77,17 @@ def erase(
     Erase copies and backups of the vault too. Those of the log need not be touched.
     """
     kept = Vault(vault or Place(data).vault)
-    digests = kept.digests(subject)
-    if not digests:
+    if not kept.digests(subject):
         raise Problem(
-            f"nothing is kept under {subject}", "Look for the name with: qpubus vault show JOB", code="no_text"
+            f"nothing is kept under {subject or 'no name'}",
+            "Reasons are kept under who gave them (approver:ada), a job's trace as `qpubus vault show JOB` says.",
+            code="no_text",
         )
     governor = read_key(key or Place(data).key("root"))
     register = asyncio.run(open_register(data))
-    erased = SubjectErased(subject=subject, text_digests=digests, reason=why)
+    reason = kept_reason(data, register, governor, why, subject)
+    digests = kept.digests(subject)
+    erased = SubjectErased(subject=subject, text_digests=digests, reason=reason)
     asyncio.run(govern(data, register, governor, [(erased, ())], subject=subject))
     try:
         kept.erase(subject)

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from agents.courier import Courier
-from qpubus.hosting import NAMES, Home, homes_of, post_of
+from qpubus.hosting import CALLBACKS, NAMES, Home, errand_of, homes_of, post_of
 from qpubus.kafka.access import Access
 from streams.app.host import PATIENCE_S, Host, House
 from streams.app.share import Duty
@@ -44,7 +44,10 @@ def worker(
     callback_host: Annotated[
         list[str] | None,
         typer.Option(
-            "--callback-host", metavar="HOST[:PORT]", help="Bring notices here, and nowhere else. Repeatable."
+            "--callback-host",
+            metavar="HOST[:PORT]",
+            envvar="QPUBUS_CALLBACK_HOSTS",
+            help="Bring notices here, and nowhere else. Repeatable.",
         ),
     ] = None,
     callback_ca: Annotated[
@@ -62,12 +65,16 @@ def worker(
         raise typer.BadParameter(f"there is no {unknown[0]!r}; there are: {', '.join(NAMES)}", param_hint="STAGE")
     accesses = {name: Access.read(access / f"{name}.properties") for name in dict.fromkeys(stages)}
     homes = asyncio.run(_homes(next(iter(accesses.values())), data))
-    courier = Courier(callback_host or (), ssl.create_default_context(cafile=callback_ca) if callback_ca else None)
-    posts = [post_of(name, each, homes, states, courier) for name, each in accesses.items()]
+    posts = [post_of(name, each, homes, states) for name, each in accesses.items() if name != CALLBACKS]
+    errand = None
+    if CALLBACKS in accesses:
+        courier = Courier(callback_host or (), ssl.create_default_context(cafile=callback_ca) if callback_ca else None)
+        errand = errand_of(accesses[CALLBACKS], homes, courier)
     host, _, port = web.rpartition(":")
     if not port.isdecimal():
         raise typer.BadParameter(f"{web!r} does not end with a port", param_hint="--web")
-    Host(posts, Duty(member, int(session * 1_000)), House(states / "faust", host, int(port), patience)).run()
+    house = House(states / "faust", host, int(port), patience)
+    Host(posts, Duty(member, int(session * 1_000)), house, errand).run()
 
 
 async def _homes(access: Access, data: Sequence[Path]) -> list[Home]:

@@ -20,9 +20,9 @@ INSIDE_HOST, INSIDE_PORT, OUTSIDE_PORT, CONTROLLER_PORT = "kafka", 9092, 9094, 9
 INSIDE = f"{INSIDE_HOST}:{INSIDE_PORT}"
 CLUSTER = ("kafka-1", "kafka-2", "kafka-3")
 """The hosts of the nodes in production."""
-WORKERS = ("policy", "scheduler", "orchestrator", "guard", "views")
-"""The services that keep states, each named as its principal."""
-PARTIES = ("gateway", *(f"device-{device}" for device in PROFILES), "sandbox", "clock", "sealer")
+WORKERS = ("policy", "scheduler", "orchestrator", "guard", "views", "callbacks")
+"""The services of `qpubus worker`, each named as its principal."""
+PARTIES = ("gateway", *(f"device-{device}" for device in PROFILES), "sandbox", "clock", "sealer", "witness")
 """The services that run one party each, named as its key file; their data directory is in states/, too."""
 SERVICES = (*WORKERS, *PARTIES)
 CLUSTER_INSIDE = ",".join(f"{host}:{INSIDE_PORT}" for host in CLUSTER)

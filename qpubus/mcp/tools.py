@@ -39,7 +39,7 @@ _SPENDS = ToolAnnotations(read_only_hint=False, destructive_hint=True, idempoten
 
 JobId = Annotated[Identifier, Field(description="the job's id, as it was declared")]
 Device = Annotated[Identifier, Field(description="a device's id, from device_list")]
-Reason = Annotated[str, Field(min_length=1, max_length=1_000, description="why, in a sentence; it goes on the log")]
+Reason = Annotated[str, Field(min_length=1, max_length=1_000, description="why, in a sentence; it can be erased later")]
 WaitS = Annotated[float, Field(ge=0, le=WAIT_S_MAX, description="wait so many seconds for the end; 0 answers at once")]
 AgentProof = Annotated[str, Field(max_length=PROOF_BYTES_MAX)]
 _IF_OWN_KEY = "if you hold your own key, else empty: compact JWS over RFC 8785 of what follows its typ"

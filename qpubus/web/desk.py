@@ -20,7 +20,6 @@ from agents import replies
 from agents.artifacts import ArtifactError
 from agents.gateway import Gateway
 from agents.party import RecordRefused
-from agents.petitions import Petition
 from projections.budgets import BUDGETS
 from projections.devices import DEVICES
 from projections.job import Job
@@ -50,6 +49,7 @@ from schemas.admission import EnrolledKey
 from schemas.calibrations import CalibrationWish
 from schemas.events import HumanProof
 from schemas.manifest import plain
+from schemas.petitions import Petition
 from schemas.proofs import ProofInvalid, approval_payload, jws_key_id
 from schemas.topics import Role
 from schemas.traces import SealedTrace
@@ -132,7 +132,8 @@ class FrontDesk:
     async def quote(self, caller: Caller, manifest: bytes) -> Document:
         """What would become of a manifest: policy's verdict, likely device, price. Nothing is appended or reserved."""
         caller.need(Scope.JOBS_WRITE)
-        return trial_document(_kept(await self._heard(self.gateway.dry_run(manifest))))
+        trial = _kept(await self._heard(self.gateway.dry_run(manifest)))
+        return trial_document(trial._replace(message=self.machine.vault.told(trial.message)))
 
     async def withdraw(self, caller: Caller, job_id: str, agent_proof: str = "", reason: str = "") -> Document:
         """Take a job back, by the agent's own proof, or by the key that the gateway holds for it and a reason."""
@@ -296,9 +297,9 @@ class FrontDesk:
         """Note that what a job asks was shown to the person of this key."""
         return _kept(await self._heard(self.gateway.present(job_id, key_name)))._asdict()
 
-    async def keep_reason(self, job_id: str, key_name: str, text: str) -> str:
+    async def keep_reason(self, about: str, key_name: str, text: str) -> str:
         """Keep a reason in the vault; what is signed in its place, by this key, and handed in."""
-        return _kept(await self._heard(self.gateway.keep_reason(job_id, key_name, text)))
+        return _kept(await self._heard(self.gateway.keep_reason(about, key_name, text)))
 
     async def petition(self, petition: Petition) -> Document:
         """Take what a person says of their own accord: a mandate, a step of autonomy, a halt, or the end of one."""
@@ -317,8 +318,10 @@ class FrontDesk:
         if agent_proof:
             await self._check_own(caller, agent_proof)
         else:
+            keys = await self.keys()
+            reason = await self.keep_reason(request_id, self._held.key_id(caller, keys), reason)
             wish = calibration_wish(request_id, self.site, device, max_age_s, reason)
-            agent_proof = self._held.sign_calibration(caller, await self.keys(), wish)
+            agent_proof = self._held.sign_calibration(caller, keys, wish)
         said = _kept(await self._heard(self.gateway.request_calibration(agent_proof)))
         return {"request_id": said.job_id, "device": device, "digest": said.digest, "time_us": said.time_us}
 

@@ -162,7 +162,7 @@ class Identity:
             raise TokenInvalid(f"no key of {shown.source} counts any more")
         role = held[0].role
         if role == Role.AGENT and (halt := self._desk.gateway.halted(shown.source)):
-            raise Refusal("halted", halt.message)
+            raise Refusal("halted", self._desk.machine.vault.told(halt.message))
         assurance: Assurance = "agent-held" if shown.key_id else "gateway-held"
         return Caller(
             self._desk.site,

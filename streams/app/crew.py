@@ -25,6 +25,11 @@ class Post:
     options: Mapping[str, Any]
     opening: Opening
 
+    @property
+    def group(self) -> str:
+        """The group of those who share it: a principal may join those that begin with its name."""
+        return f"{self.name}.worker"
+
 
 class _Staffed(NamedTuple):
     desk: Desk
@@ -54,8 +59,7 @@ class Crew:
         self._hold_s = duty.session_ms / 1_000 * HOLD_SESSIONS
         self._staffed: dict[int, _Staffed] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        group = f"{post.name}.worker"  # a principal may join the groups that begin with its name
-        self._share = Share(post.options, group, duty, post.topics, hold=self.hold, take=self.take)
+        self._share = Share(post.options, post.group, duty, post.topics, hold=self.hold, take=self.take)
 
     @property
     def desks(self) -> tuple[Desk, ...]:
@@ -69,9 +73,9 @@ class Crew:
     async def stop(self) -> None:
         """Finish the steps at hand, save, and go."""
         await self.hold()
-        for staffed in self._staffed.values():
+        while self._staffed:
+            _, staffed = self._staffed.popitem()
             await self._give_up(staffed)
-        self._staffed.clear()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -79,13 +83,7 @@ class Crew:
 
     async def hold(self) -> None:
         """Let no desk begin another step. One whose step does not come to its end is broken off and thrown away."""
-        for partition, staffed in list(self._staffed.items()):
-            try:
-                async with asyncio.timeout(self._hold_s):
-                    await staffed.desk.hold()
-            except TimeoutError:
-                del self._staffed[partition]
-                await self._give_up(staffed, saves=False)
+        await asyncio.gather(*(self._hold(*each) for each in list(self._staffed.items())))
 
     def take(self, numbers: Collection[int]) -> None:
         """Serve these numbers and no others. Desks that were held go on."""
@@ -96,8 +94,25 @@ class Crew:
             if partition in self._staffed:
                 self._staffed[partition].desk.release()
             else:
-                desk = Desk(self.post.name, partition, self.post.opening, self._say)
+                desk = self._desk_of(partition)
                 self._staffed[partition] = _Staffed(desk, self._spawn(self._minded(desk.name, desk.run())))
+
+    async def _hold(self, partition: int, staffed: _Staffed) -> None:
+        try:
+            async with asyncio.timeout(self._hold_s):
+                await staffed.desk.hold()
+        except TimeoutError:
+            if self._staffed.get(partition) is not staffed:
+                return
+            del self._staffed[partition]
+            self._spawn(self._give_up(staffed, saves=False))  # nor does the group wait for an append that is stuck
+
+    def _desk_at(self, partition: int) -> Desk | None:
+        staffed = self._staffed.get(partition)
+        return staffed.desk if staffed else None
+
+    def _desk_of(self, partition: int) -> Desk:
+        return Desk(self.post.name, partition, self.post.opening, self._say)
 
     async def _give_up(self, staffed: _Staffed, *, saves: bool = True) -> None:
         staffed.task.cancel()

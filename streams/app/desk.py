@@ -42,7 +42,7 @@ class Part(Protocol):
         ...
 
     async def save(self) -> None:
-        """Save what makes the next start short. Called when nothing is left to read, or when the desk is closed."""
+        """Save what makes the next start short. Called when the desk is closed, between two steps."""
         ...
 
 
@@ -59,7 +59,10 @@ whoever wrote it before."""
 
 
 class Look(NamedTuple):
-    """How a desk stood at a moment: what its part had done, and how many records waited for it."""
+    """How a desk stood at a moment: what its part had done, and how many records waited for it.
+
+    A record waits until the step that reads it has ended: one that was read, and its answer not appended, still does.
+    """
 
     tally: Tally
     lag: float
@@ -79,6 +82,7 @@ class Desk:
         self._opening = opening
         self._say = say
         self._opened: Opened | None = None
+        self._done: dict[str, int] = {}
         self._turn = asyncio.Lock()
         self._is_held = False
         self._is_between_steps = False
@@ -96,15 +100,18 @@ class Desk:
             self.corrupt = str(error)
             raise
 
-    async def _work(self) -> None:
+    async def _take_over(self) -> Opened | None:
         began = time.monotonic()
         opened = self._opened = await self._opening(self.partition)
-        if opened is None:
-            return
-        await self._step(opened)
-        self.hand_over_s = time.monotonic() - began
-        self._say(f"{self.name}: taken over in {self.hand_over_s:.2f} s")
-        while True:
+        if opened:
+            await self._step(opened)
+            self.hand_over_s = time.monotonic() - began
+            self._say(f"{self.name}: taken over in {self.hand_over_s:.2f} s")
+        return opened
+
+    async def _work(self) -> None:
+        opened = await self._take_over()
+        while opened:
             if await self._step(opened):
                 continue
             ends = await opened.log.ends(self.partition)
@@ -140,7 +147,7 @@ class Desk:
             ends = await log.ends(self.partition)
         except LogCorrupt:  # the desk itself finds it as well, and says so
             return Look(part.tally, nan)
-        return Look(part.tally, sum(ends[topic] - place for topic, place in part.offsets.items()))
+        return Look(part.tally, sum(ends[topic] - place for topic, place in self._done.items()))
 
     async def close(self, *, saves: bool) -> None:
         """Give the log back, after saving the part where it was not broken off in a step."""
@@ -157,6 +164,7 @@ class Desk:
         async with self._turn:
             self._is_between_steps = False
             worked = await opened.part.step()
+            self._done = dict(opened.part.offsets)
             self._is_between_steps = True
         if worked:
             self.progressed_at = time.time()

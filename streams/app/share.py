@@ -14,7 +14,7 @@ from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 
 POLL_MS = 500
-_HEARTBEATS = 10
+_HEARTBEATS = 20
 """In a session; so a member hears soon that numbers are to be shared out anew."""
 
 
@@ -24,6 +24,20 @@ class Duty:
 
     member: str
     session_ms: int
+
+
+def member_arguments(options: Mapping[str, Any], group: str, duty: Duty) -> dict[str, Any]:
+    """What an aiokafka consumer is given to be a member of a group that shares numbers out."""
+    return {
+        **options,
+        "client_id": duty.member,
+        "group_id": group,
+        "group_instance_id": duty.member,
+        "session_timeout_ms": duty.session_ms,
+        "heartbeat_interval_ms": duty.session_ms // _HEARTBEATS,
+        "partition_assignment_strategy": [RangePartitionAssignor],
+        "enable_auto_commit": False,
+    }
 
 
 class Share(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka carries no types
@@ -46,17 +60,7 @@ class Share(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka carrie
         self._hold = hold
         self._take = take
         self._topics = tuple(topics)
-        self._arguments = {
-            **options,
-            "client_id": duty.member,
-            "group_id": group,
-            "group_instance_id": duty.member,
-            "session_timeout_ms": duty.session_ms,
-            "heartbeat_interval_ms": duty.session_ms // _HEARTBEATS,
-            "partition_assignment_strategy": [RangePartitionAssignor],
-            "enable_auto_commit": False,
-            "auto_offset_reset": "latest",
-        }
+        self._arguments = {**member_arguments(options, group, duty), "auto_offset_reset": "latest"}
         self._consumer: AIOKafkaConsumer | None = None
 
     async def run(self) -> None:

@@ -41,6 +41,8 @@ def faults(path: Path, doing: str) -> Iterator[None]:
         raise LogError(f"{doing} {path}: this is no qpubus log; name another data directory") from None
     except (apsw.CorruptError, UnicodeDecodeError) as error:
         raise LogError(f"{doing} {path}: the file is damaged ({error}); restore it from a copy") from None
+    except NotADirectoryError:
+        raise LogError(f"{doing} {path}: this is no directory; name a data directory") from None
     except (apsw.Error, OSError) as error:
         raise LogError(f"{doing} {path}: {error}; check the disk") from None
 

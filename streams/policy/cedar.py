@@ -157,6 +157,17 @@ def entities_of(document: str) -> cedarpy.Entities:
     return cedarpy.Entities.from_json_str(document)
 
 
+def clauses(text: str) -> dict[str, str]:
+    """Each rule of a text by its id, word for word; nothing of a text that is no rules."""
+    try:
+        nodes = cedarpy.policies_to_pst(text).static_policies
+    except ValueError:
+        return {}
+    statements = [statement for _, statement in _statements(text)]
+    named = (nodes[f"policy{number}"].annotations.get("id") or "" for number in range(len(nodes)))
+    return dict(zip(named, statements, strict=False))
+
+
 def _number(name: str) -> int:
     return int(name.removeprefix("policy"))
 

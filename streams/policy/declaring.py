@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from schemas.events import BudgetHeld, IntentDeclared
-from schemas.proofs import ProofInvalid, completes, declared_manifest
+from schemas.proofs import ProofInvalid, is_as_declared
 from schemas.reasons import Reason
 from schemas.topics import Role
 from streams.policy.approval import follow
@@ -48,10 +48,10 @@ def _why_not_believed(state: PolicyState, heard: Heard, declared: IntentDeclared
         message = f"no key in force of {manifest.initiator} has the id that signed: enrol it"
         return _refuse(Reason.AGENT_UNKNOWN, message)
     try:
-        original = declared_manifest(declared, bytes.fromhex(key.public_key_hex))
+        is_the_agents = is_as_declared(declared, bytes.fromhex(key.public_key_hex))
     except ProofInvalid:
         return _refuse(Reason.AGENT_PROOF_INVALID, Reason.AGENT_PROOF_INVALID.sentence)
-    if declared.job_id != manifest.job_id or not completes(manifest, original):
+    if declared.job_id != manifest.job_id or not is_the_agents:
         return _refuse(Reason.MANIFEST_ALTERED, Reason.MANIFEST_ALTERED.sentence)
     if manifest.project is not None and manifest.project not in key.duties:
         message = (

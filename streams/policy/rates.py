@@ -1,7 +1,7 @@
 """How much each agent has asked for lately, by the minute: rate limits and rules go by the last hour."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from schemas.events import RateLimits
 from schemas.reasons import Reason
@@ -54,12 +54,14 @@ class Rates:
     def with_intent(self, agent: str, time_us: int, shots: int, cost_microusd: int) -> "Rates":
         """The rates after one more intent of an agent; of one that was refused its shots and cost are 0."""
         minute = time_us // MINUTE_US
-        one, known = Asked(minute, 1, shots, cost_microusd), self.agents.get(agent, ())
-        if known and known[-1].minute == minute:
-            recent = (*known[:-1], known[-1] + one)
+        known = self.agents.get(agent, ())
+        if known and (last := known[-1]).minute == minute:
+            more = Asked(minute, last.intents + 1, last.shots + shots, last.cost_microusd + cost_microusd)
+            recent = (*known[:-1], more)
         else:
+            one = Asked(minute, 1, shots, cost_microusd)
             recent = (*(asked for asked in known if asked.minute > minute - _MINUTES), one)
-        return replace(self, agents=self.agents.set(agent, recent))
+        return Rates(self.agents.set(agent, recent))
 
 
 def why_too_fast(limits: RateLimits, asked: Asked, wish: Wish) -> Refuse | None:

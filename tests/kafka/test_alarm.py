@@ -5,7 +5,12 @@ from pathlib import Path
 
 from qpubus.kafka.broker import Broker
 from qpubus.kafka.setup import set_up
+from schemas.envelope import Record
+from schemas.events import BudgetHeld, IntentAdmitted
+from schemas.words import wire_name
 from streams.log.port import partition_of
+from streams.policy import POLICY
+from streams.worker import Worker
 from tests.kafka.ledgers import renew
 from tests.kafka.segments import flip
 from tests.support.kafka_site import KafkaSite
@@ -19,18 +24,30 @@ BROKEN, WHOLE = (
 CORRUPT = 'qpubus_log_corrupt{{stage="policy",partition="{}"}} {:d}'
 
 
+async def decide(site: KafkaSite) -> None:
+    """Let policy answer what is there."""
+    name = site.declarations.site
+    worker = Worker(POLICY, site.log, site.partition, {name: site.declarations.stage("policy")})
+    while await worker.step():
+        pass
+
+
 async def test_a_corrupt_segment_raises_an_alarm_that_stays_and_the_other_site_goes_on(
     own_broker: Broker, tmp_path: Path
 ) -> None:
     await renew(own_broker, PARTITIONS)
     await set_up(own_broker, PARTITIONS)
     broken, whole = [await KafkaSite.found(own_broker, name, tmp_path / name) for name in (BROKEN, WHOLE)]
-    [declared] = broken.declarations.batches(1, 1)
-    await broken.log.append(declared)
+    first, second, third = broken.declarations.batches(3, 1)
+    await broken.log.append(first)
+    await decide(broken)
+    decided = await broken.log.read("approvals", broken.partition, 0, 100)
+    for declared in (second, third):
+        await broken.log.append(declared)
     for site in (broken, whole):
         await site.log.close()
     await asyncio.to_thread(own_broker.stop)
-    flip(own_broker.directory / "data" / f"intents-{broken.partition}", declared[-1].value)
+    flip(own_broker.directory / "data" / f"intents-{broken.partition}", second[-1].value)
     await asyncio.to_thread(own_broker.start)
 
     await whole.open_again()
@@ -46,5 +63,9 @@ async def test_a_corrupt_segment_raises_an_alarm_that_stays_and_the_other_site_g
     assert worker.said()[-1].startswith("This worker leaves: asked to; the log is corrupt")
     assert f"{where}: intents partition" in worker.said()[-1]
     assert worker.starts == 1
-    assert await whole.log.read("approvals", broken.partition, 0, 1) == []
+    assert [each.record.type for each in decided if isinstance(each.record, Record)] == [
+        wire_name(BudgetHeld),
+        wire_name(IntentAdmitted),
+    ]
+    assert await whole.log.read("approvals", broken.partition, 0, 100) == decided
     await whole.log.close()

@@ -1,127 +1,95 @@
-"""What is written straight to Kafka: a stage rejects it with a reason and goes on; it stops where bytes are corrupt."""
+"""What is written straight to Kafka: workers hosted by Faust reject it with a reason and go on."""
 
 import asyncio
-import time
 from collections.abc import Sequence
+from pathlib import Path
 
-import pytest
 from aiokafka import AIOKafkaProducer
 
-from qpubus.bench.intents import Declarations
-from qpubus.kafka.access import Access
 from qpubus.kafka.broker import Broker
+from qpubus.kafka.settings import OPERATOR
 from schemas.codec import frame
 from schemas.envelope import RawHeaders, Record, headers_of
 from schemas.events import EventRejected, IntentAdmitted
 from schemas.topics import TOPICS
-from streams.log.kafka.log import KafkaLog
 from streams.log.kafka.settings import MESSAGE_BYTES_MAX
-from streams.log.port import LogCorrupt
-from streams.policy import POLICY
 from streams.reader import Reader
 from streams.stage import Heard
-from streams.worker import Worker
-from tests.kafka.ledgers import renew
-from tests.kafka.segments import flip
+from tests.support.kafka_site import KafkaSite
+from tests.support.worker_processes import Workforce
 
-SITE = "site-a"
+STAGES = ("policy", "scheduler")
+TOPIC_OF = {"policy": "intents", "scheduler": "snapshots"}
+"""For each stage, a topic whose refused records it answers for."""
 Raw = tuple[bytes | None, bytes | None, RawHeaders]
-
-
-class Bench:
-    """A founded site, and a policy worker over its log."""
-
-    def __init__(self, access: Access, log: KafkaLog) -> None:
-        self.declarations = Declarations(SITE, time.time_ns() // 1_000)
-        self.founding = self.declarations.founding()
-        self.log = log
-        self._access = access
-        self.worker = Worker(POLICY, log, 0, {SITE: self.declarations.stage("policy")})
-
-    @classmethod
-    async def open(cls, access: Access) -> "Bench":
-        bench = cls(access, await KafkaLog.open(access.aiokafka(), "operator.policy"))
-        await bench.log.append(bench.founding)
-        return bench
-
-    def declared(self) -> Record:
-        """The next job's declaration, signed."""
-        ((record,),) = self.declarations.batches(1)
-        return record
-
-    async def write(self, topic: str, raws: Sequence[Raw]) -> None:
-        """Write straight to a topic, as anyone with a broker's password could."""
-        producer = AIOKafkaProducer(**self._access.aiokafka(), max_request_size=MESSAGE_BYTES_MAX)
-        await producer.start()
-        for key, value, headers in raws:
-            await producer.send_and_wait(topic, value, key=key, headers=[*headers], partition=0)
-        await producer.stop()
-
-    async def settle(self) -> list[Heard]:
-        """Let the stage read all there is; everything that may be believed afterwards."""
-        await until_nothing_is_left(self.worker)
-        reader = Reader(self.log, 0, TOPICS, {SITE: self.declarations.root_public_key})
-        found: list[Heard] = []
-        while items := await reader.read():
-            found += [item for item in items if isinstance(item, Heard)]
-        return found
-
-
-@pytest.fixture
-async def access(own_broker: Broker) -> Access:
-    """How the operator reaches a fresh ledger."""
-    return await renew(own_broker, 1)
-
-
-async def until_nothing_is_left(worker: Worker) -> None:
-    while await worker.step():
-        pass
 
 
 def raw(record: Record) -> Raw:
     return record.key.encode(), record.value, headers_of(record)
 
 
-async def test_each_bad_record_ends_in_deadletters_with_a_reason_and_the_stage_goes_on(access: Access) -> None:
-    bench = await Bench.open(access)
-    said = bench.declared()
+def bad_ones(said: Record, elsewhere: Record) -> dict[str, Raw]:
+    """By reason: what was done to a record that is sound, and one that was signed for another topic."""
     key, value, headers = raw(said)
     unsigned = tuple((name, b"" if name == "qb_seal" else text) for name, text in headers)
-    bad = {
+    return {
+        "header_missing": (key, value, ()),
         "seal_malformed": (key, value, unsigned),
         "seal_broken": raw(said._replace(subject="another job")),
+        "seal_broken ": raw(elsewhere),
         "schema_unknown": raw(said._replace(value=frame(9_999, said.value[5:]))),
         "frame_malformed": raw(said._replace(value=said.value[:3])),
         "tombstone": (key, None, headers),
         "header_repeated": (key, value, (*headers, headers[-1])),
         "value_oversized": raw(said._replace(value=said.value + bytes(2_000_000))),
     }
-    moved = raw(bench.founding[-1])  # it was signed for governance
-    await bench.write("intents", [*bad.values(), moved])
-    await bench.log.append([said])
-    heard = await bench.settle()
-    rejected = {each.event.offset: each.event for each in heard if isinstance(each.event, EventRejected)}
-    assert [rejected[place].reason for place in sorted(rejected)] == [*bad, "seal_broken"]
-    assert all(each.detail for each in rejected.values())
-    assert sum(isinstance(each.event, IntentAdmitted) for each in heard) == 1
-    await bench.log.close()
 
 
-async def test_a_corrupt_segment_stops_the_stage_and_changes_no_decision(own_broker: Broker, access: Access) -> None:
-    bench = await Bench.open(access)
-    await bench.log.append([bench.declared()])
-    before = await bench.settle()
-    marked = bench.declared()
-    await bench.log.append([marked])
-    await bench.log.append([bench.declared()])
-    await bench.log.close()
-    await asyncio.to_thread(own_broker.stop)
-    flip(own_broker.directory / "data" / "intents-0", marked.value)
-    await asyncio.to_thread(own_broker.start)
-    log = await KafkaLog.open(own_broker.access("operator").aiokafka(), "operator.policy")
-    worker = Worker(POLICY, log, 0, {SITE: bench.declarations.stage("policy")})
-    with pytest.raises(LogCorrupt, match=r"intents partition 0 offset \d+: its batch is not the one that was written"):
-        await until_nothing_is_left(worker)
-    decided = [each for each in before if each.source == POLICY.source]
-    assert len(await log.read("approvals", 0, 0, 100)) == sum(each.cause.topic == "approvals" for each in decided)
-    await log.close()
+async def write(broker: Broker, topic: str, partition: int, raws: Sequence[Raw]) -> None:
+    """Write straight to a topic, as anyone with a broker's password could."""
+    producer = AIOKafkaProducer(**broker.access(OPERATOR).aiokafka(), max_request_size=MESSAGE_BYTES_MAX)
+    await producer.start()
+    for key, value, headers in raws:
+        await producer.send_and_wait(topic, value, key=key, headers=[*headers], partition=partition)
+    await producer.stop()
+
+
+async def rejections(site: KafkaSite) -> dict[tuple[str, int], EventRejected]:
+    """What stages say they have refused, by topic and place."""
+    reader = Reader(site.log, site.partition, TOPICS, site.roots)
+    found: dict[tuple[str, int], EventRejected] = {}
+    while items := await reader.read():
+        for item in items:
+            if isinstance(item, Heard) and isinstance(item.event, EventRejected):
+                assert (item.event.topic, item.event.offset) not in found
+                found[item.event.topic, item.event.offset] = item.event
+    return found
+
+
+async def test_each_bad_record_ends_in_deadletters_with_a_reason_and_the_stages_go_on(
+    broker: Broker, tmp_path: Path
+) -> None:
+    site = await KafkaSite.found(broker, "bad-input", tmp_path / "site")
+    [[said], [next_one]] = site.declarations.batches(2, 1)
+    signed_for_governance = (await site.log.read("governance", site.partition, 0, 1_000))[-1].record
+    assert isinstance(signed_for_governance, Record)
+    bad = bad_ones(said, signed_for_governance)
+    first = {topic: (await site.log.ends(site.partition))[topic] for topic in TOPIC_OF.values()}
+    for topic in TOPIC_OF.values():
+        await write(broker, topic, site.partition, [*bad.values()])
+    with Workforce(tmp_path / "work", broker.directory / "access", [site.directory]) as workforce:
+        worker = workforce.hire("one", *STAGES)
+        await site.heard(EventRejected, len(bad) * len(TOPIC_OF))
+        await site.log.append([said])
+        await site.log.append([next_one])
+        await site.decided(2)
+        assert await asyncio.to_thread(worker.stop) == 0
+    assert worker.starts == 1
+    assert await site.heard(IntentAdmitted, 2) == 2
+    rejected = await rejections(site)
+    for topic, begin in first.items():
+        reasons = [rejected.pop((topic, place)) for place in range(begin, begin + len(bad))]
+        assert [each.reason for each in reasons] == [reason.strip() for reason in bad]
+        assert all(each.detail for each in reasons)
+    assert rejected == {}
+    await site.log.close()

@@ -12,10 +12,11 @@ from qpubus.kafka.access import Access
 from qpubus.kafka.broker import Broker
 from schemas.admission import Stored
 from schemas.envelope import Record, Stray, headers_of
-from streams.log.kafka.batches import Line
+from streams.log.kafka.batches import Kept, Line
 from streams.log.kafka.log import KafkaLog
 from streams.log.kafka.reading import KafkaReader
 from streams.log.kafka.settings import MESSAGE_BYTES_MAX
+from streams.log.kafka.wire import FETCH_BYTES
 from streams.log.port import AppendFenced, AppendUnknown, LogError, LogIncomplete, Place, partition_of
 from tests.kafka.ledgers import renew
 from tests.support.records import record
@@ -37,6 +38,7 @@ async def opened(access: Access, name: str = "one") -> KafkaLog:
 async def stored(access: Access, topic: str = "intents") -> list[Stored]:
     reader = await KafkaReader.open(access.aiokafka())
     try:
+        await reader.settle(SITE)
         return await reader.read(topic, SITE, 0, 1_000)
     finally:
         await reader.close()
@@ -94,6 +96,30 @@ async def test_places_count_records_and_neither_markers_nor_what_was_aborted(ope
     assert [each.offset for each in await stored(operator)] == [0, 1, 2]
 
 
+async def test_what_a_log_has_appended_it_reads_as_everyone_does(operator: Access) -> None:
+    log = await opened(operator)
+    await log.append([record(number=1)])
+    assert len(await log.read("intents", SITE, 0, 10)) == 1
+    await log.append([record(number=2), Stray("intents", b"site-a", None, (("name", b"text"),))])
+    await log.append([record(number=3)])
+    own = await log.read("intents", SITE, 1, 10)
+    await log.close()
+    assert own == (await stored(operator))[1:]
+    assert len(own) == 3
+
+
+async def test_who_reads_on_sees_what_was_appended_meanwhile(operator: Access) -> None:
+    writer, reader = await opened(operator), await KafkaReader.open(operator.aiokafka())
+    large = FETCH_BYTES // 2
+    await writer.append([record(number=number, size=large) for number in (1, 2, 3)])
+    assert len(await reader.read("intents", SITE, 0, 1)) == 1
+    await writer.append([record(number=4)])
+    seen = [each.record for each in await reader.read("intents", SITE, 1, 10)]
+    await reader.close()
+    await writer.close()
+    assert seen == [*(record(number=number, size=large) for number in (2, 3)), record(number=4)]
+
+
 async def test_an_open_transaction_is_not_read_and_settle_waits_for_it(operator: Access) -> None:
     reader = await KafkaReader.open(operator.aiokafka())
     other = AIOKafkaProducer(**operator.aiokafka(), transactional_id="operator.other")
@@ -136,8 +162,8 @@ async def test_who_takes_over_sees_what_the_last_holder_committed_behind_another
 class _Blind(KafkaReader):
     """A reader whose broker goes away between a commit and the look at what was committed."""
 
-    async def places(self, line: Line, offsets: Sequence[int]) -> list[int]:
-        raise LogError(f"{line.topic}: nobody answers for the {len(offsets)} records")
+    async def places(self, line: Line, written: Sequence[Kept]) -> list[int]:
+        raise LogError(f"{line.topic}: nobody answers for the {len(written)} records")
 
 
 async def test_a_committed_append_whose_places_cannot_be_read_is_not_said_to_have_failed(operator: Access) -> None:
@@ -169,6 +195,36 @@ async def test_what_was_once_shown_is_shown_while_appends_to_several_topics_are_
         ends = now
     await appending
     await log.close()
+
+
+class _Slow(KafkaReader):
+    """A reader that lets nobody know what was committed before it is told to."""
+
+    told: asyncio.Event
+
+    async def places(self, line: Line, written: Sequence[Kept]) -> list[int]:
+        await self.told.wait()
+        return await super().places(line, written)
+
+
+async def test_an_append_of_ones_own_that_is_not_shown_yet_is_waited_for_by_settle(operator: Access) -> None:
+    reader = await _Slow.open(operator.aiokafka())
+    assert isinstance(reader, _Slow)
+    reader.told = asyncio.Event()
+    log = await KafkaLog.open(operator.aiokafka(), "operator.one", reader=reader)
+    assert await log.read("intents", SITE, 0, 10) == []
+    appending = asyncio.create_task(log.append([record(number=1)]))
+    while not await stored(operator):  # noqa: ASYNC110 (another process sees it)
+        await asyncio.sleep(0.05)
+    settling = asyncio.create_task(log.settle(SITE))
+    await asyncio.wait([settling], timeout=0.3)
+    assert not settling.done()
+    reader.told.set()
+    await asyncio.wait_for(settling, 10)
+    assert [each.record for each in await log.read("intents", SITE, 0, 10)] == [record(number=1)]
+    await appending
+    await log.close()
+    await reader.close()
 
 
 async def test_a_topic_whose_beginning_was_deleted_is_refused_and_named(operator: Access) -> None:

@@ -1,9 +1,12 @@
 """A real registry mirrors the log's schemas, and a stock reader that knows nothing else of us reads the values."""
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
-from confluent_kafka.schema_registry import SchemaRegistryClient
+from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroDeserializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
@@ -18,6 +21,7 @@ from tests.kafka.conftest import needed
 from tests.support.memory_log import MemoryLog
 from tests.support.signed import NOW_US, SCHEMAS, SITE, private_key
 
+DOCS = Path(__file__).parents[2] / "docs" / "kafka.md"
 ROOTS = {SITE: raw_public_key(private_key("root"))}
 RANG = AlarmRang(alarm_id="deadline-1", rings_us=NOW_US)
 
@@ -63,14 +67,46 @@ async def test_a_mirror_that_begins_anew_registers_nothing_twice(empty: Registry
     assert (await mirrored(log, empty.url)).registered == 0
 
 
-async def test_a_registry_that_has_another_schema_under_a_number_is_refused(empty: Registry) -> None:
-    await mirrored(await founded(), empty.url)
+async def test_a_registry_that_numbers_otherwise_is_filled_and_its_numbers_are_told(registry: Registry) -> None:
+    with SchemaRegistryClient({"url": registry.url}) as client:
+        for number in range(3):  # others were here before
+            client.register_schema(
+                f"other-{number}", Schema(f'{{"type": "fixed", "name": "F", "size": {number + 1}}}', "AVRO")
+            )
+    mirror = await mirrored(await founded(), registry.url)
+    assert set(mirror.differing) == set(mirror.ids) == {each.schema_id for each in own_schemas()}
+
+    again = await mirrored(await founded(), registry.url)
+    assert (again.registered, again.ids) == (0, mirror.ids)
+
+    value = frame(SCHEMAS["qpubus.AlarmRang"].schema_id, encode(RANG))
+    ids = {str(number): there for number, there in mirror.ids.items()}
+    with SchemaRegistryClient({"url": registry.url}) as client:
+        found = AvroDeserializer(client)(_renumbered(value, ids), SerializationContext("alarms", MessageField.VALUE))
+    assert found == {"alarm_id": "deadline-1", "rings_us": NOW_US}
+
+
+def _renumbered(value: bytes, ids: dict[str, int]) -> bytes:
+    """As the docs say."""
+    [program] = [
+        each for each in re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL) if "renumbered" in each
+    ]
+    docs: dict[str, Any] = {}
+    exec(program, docs)  # noqa: S102 (what our own docs show)
+    shown: bytes = docs["renumbered"](value, ids)
+    return shown
+
+
+async def test_a_schema_that_the_registry_does_not_take_is_named(registry: Registry) -> None:
+    with SchemaRegistryClient({"url": registry.url}) as client:
+        client.register_schema("qpubus.Other", Schema('{"type": "fixed", "name": "Other", "size": 2}', "AVRO"))
+        client.set_compatibility("qpubus.Other", "FULL")
     first, second, *_ = own_schemas()
-    swapped = SchemaPublished(schema_id=2, event_type="qpubus.Other", text=second.text.replace(
-        f'"{second.event_type.removeprefix("qpubus.")}"', '"Other"', 1))  # fmt: skip
-    log = await founded(SchemaPublished(schema_id=1, event_type=first.event_type, text=first.text), swapped)
-    with pytest.raises(Problem, match=r"schema 2 of the log is qpubus\.Other"):
-        await mirrored(log, empty.url)
+    other = second.text.replace(f'"{second.event_type.removeprefix("qpubus.")}"', '"Other"', 1)
+    own = SchemaPublished(schema_id=1, event_type=first.event_type, text=first.text)
+    log = await founded(own, SchemaPublished(schema_id=2, event_type="qpubus.Other", text=other))
+    with pytest.raises(Problem, match=r"is qpubus\.Other, and the registry at .* does not take it"):
+        await mirrored(log, registry.url)
 
 
 async def test_what_is_no_registry_is_named() -> None:

@@ -35,6 +35,7 @@ async def test_an_overtaken_stage_that_saves_and_comes_back_decides_nothing_agai
     await site.declare(3, 3)
     await _work(following)
     await overtaken.save()
+    assert (tmp_path / "one" / f"policy-{site.partition}.json").exists()
     back, third = await _part(broker, site, tmp_path / "one")
     await _work(back)
     for log in (first, second):

@@ -1,4 +1,4 @@
-"""Parties on Kafka in processes of their own, each with the key and the access of its own and no other: one job."""
+"""The services of the compose file, each with the key and the access of its own and no other, carry a job together."""
 
 import asyncio
 import shutil
@@ -12,24 +12,21 @@ from typing import Any
 
 import orjson
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from qpubus.kafka.broker import Broker
 from qpubus.kafka.setup import set_up
+from schemas.keys import raw_public_key
+from schemas.note import Kind, NoteKey
 from tests.kafka.ledgers import renew
 from tests.support.bell import bell_document
 from tests.support.commands import QPUBUS, environment, qpubus
-from tests.support.worker_processes import Workforce
+from tests.support.composed import Composed
 
 AGENT, DEVICE, JOB = "agent:cowork:user-42", "cloud-garnet-1", "bell-1"
-STAGES = ("policy", "scheduler", "orchestrator", "guard")
-GATEWAY = "gateway:main"
-APART = {
-    f"device:{DEVICE}": f"device-{DEVICE}",
-    "sandbox:main": "sandbox",
-    "clock:main": "clock",
-    "sealer:main": "sealer",
-}
-"""Parties, and the names of their key files."""
+GATEWAY = "gateway"
+WORK = ("policy", "scheduler", "orchestrator", "guard", "views", "callbacks")
+PARTIES = (GATEWAY, f"device-{DEVICE}", "sandbox", "clock", "sealer", "witness")
 ASKS_A_PERSON_MICROUSD = 600_000_000
 WAIT_S = 90.0
 
@@ -68,19 +65,13 @@ def access_of(broker: Broker, directory: Path, *principals: str) -> Path:
     return directory
 
 
-def home_of(data: Path, key_file: str, directory: Path) -> Path:
-    """A data directory as a container of one party has it: where the log is, whom to trust, one key, the documents."""
-    (directory / "keys").mkdir(parents=True)
-    for name in ("kafka.toml", "root.pub", f"keys/{key_file}.pem"):
-        shutil.copy(data / name, directory / name)
-    (data / "artifacts").mkdir(exist_ok=True)
-    (directory / "artifacts").symlink_to(data / "artifacts")
-    return directory
-
-
 def started(name: str, data: Path, access: Path, ended: ExitStack) -> subprocess.Popen[str]:
     command = [*QPUBUS, "up", "--part", name, "--data", str(data), "--access", str(access), "--http", "off"]
     process = subprocess.Popen(command, env=environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return ends(process, ended)
+
+
+def ends(process: subprocess.Popen[str], ended: ExitStack) -> subprocess.Popen[str]:
     ended.enter_context(process)
     ended.callback(process.kill)
     return process
@@ -104,28 +95,36 @@ def until_so(data: Path, *words: str) -> Iterator[Any]:
         time.sleep(0.2)
 
 
+def serves(process: subprocess.Popen[str], stage: str) -> bool:
+    """Wait until a worker says that it has taken its partition number over."""
+    assert process.stdout is not None
+    return any(line.startswith(f"{stage}/0: taken over") for line in process.stdout)
+
+
 @pytest.mark.timeout(300)
-def test_parties_in_processes_of_their_own_carry_a_job(
+def test_the_services_of_the_compose_file_carry_a_job(
     own_broker: Broker, data: Path, tmp_path: Path, ended: ExitStack
 ) -> None:
-    crew = ended.enter_context(Workforce(tmp_path / "work", own_broker.directory / "access", [data]))
-    crew.hire("one", *STAGES)
-    processes = [started(GATEWAY, data, access_of(own_broker, tmp_path / "a" / "gateway", "gateway", "views"), ended)]
-    for name, key_file in APART.items():
-        access = access_of(own_broker, tmp_path / "a" / key_file, name.partition(":")[0])
-        processes.append(started(name, home_of(data, key_file, tmp_path / "h" / key_file), access, ended))
-    assert all(map(run_here, processes))
-    next(found for found in until_so(data, "devices") if any(each["device"] == DEVICE for each in found or ()))
-    assert qpubus("submit", data / "bell.json", "--data", data).code == 0
-    next(found for found in until_so(data, "job", JOB) if found and found["state"] == "awaiting_approval")
-    assert qpubus("approve", JOB, "--key", data / "keys" / "approver.pem", "--yes", "--data", data).code == 0
-    job = next(found for found in until_so(data, "job", JOB) if found and found["state"] == "completed")
-    for process in processes:
+    witnesses = tmp_path / "witnesses.policy"
+    key = NoteKey("w1.example", Kind.COSIGNATURE, raw_public_key(Ed25519PrivateKey.generate())).text
+    witnesses.write_text(f"witness W1 {key} http://127.0.0.1:1\nquorum W1\n")  # nobody is at home there
+    more = {"QPUBUS_WITNESSES": str(witnesses), "QPUBUS_CALLBACK_HOSTS": "agent.example"}
+    composed = Composed(data, own_broker.directory, tmp_path / "services", more)
+    processes = {name: ends(composed.start(name), ended) for name in (*WORK, *PARTIES)}
+    assert all(serves(processes[name], name) for name in WORK)
+    assert all(run_here(processes[name]) for name in PARTIES)
+    home = composed.home(GATEWAY)
+    next(found for found in until_so(home, "devices") if any(each["device"] == DEVICE for each in found or ()))
+    assert qpubus("submit", data / "bell.json", "--key", data / "keys" / "agent.pem", "--data", home).code == 0
+    next(found for found in until_so(home, "job", JOB) if found and found["state"] == "awaiting_approval")
+    assert qpubus("approve", JOB, "--key", data / "keys" / "approver.pem", "--yes", "--data", home).code == 0
+    job = next(found for found in until_so(home, "job", JOB) if found and found["state"] == "completed")
+    for process in processes.values():
         process.send_signal(signal.SIGINT)
-    said = [process.communicate(timeout=WAIT_S)[1] for process in processes]
+    said = {name: process.communicate(timeout=WAIT_S)[1] for name, process in processes.items()}
 
     assert job["device"] == DEVICE
-    assert ([process.returncode for process in processes], said) == ([0] * len(processes), [""] * len(processes))
+    assert {name: process.returncode for name, process in processes.items()} == dict.fromkeys(processes, 0), said
     audit = qpubus("audit", "verify", "--data", data, "--json").json
     assert (audit["verdict"], audit["refused"], audit["jobs"]) == ("sound", 0, 1)
 

@@ -75,11 +75,12 @@ def with_said(
     time_us: int = LATER_US,
     inputs: Inputs | None = None,
     topic: str = "",
+    key: str = "",
 ) -> Records:
-    """The records and one more, that the key of a source says at the end of its topic, or of another."""
+    """The records and one more, that a source says at the end of its topic, or of another, by its key or another's."""
     told = draft(event, time_us, *because, subject=subject)._replace(inputs=inputs)
     told = told._replace(topic=topic or told.topic)
-    [record] = seal_all([_scribe(records, source, told.topic).write(told, _body(event))], private_key(source))
+    [record] = seal_all([_scribe(records, source, told.topic).write(told, _body(event))], private_key(key or source))
     return placed([*records, Stored(told.topic, 0, 0, LATER_US, record)])
 
 

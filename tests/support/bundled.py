@@ -30,18 +30,20 @@ Change = Callable[[dict[str, Any]], object]
 
 
 @cache
-def bundled(job_id: str) -> bytes:
+def bundled(job_id: str, *, redacts: bool = False) -> bytes:
     """The bundle of a job on the golden log."""
     with TemporaryDirectory() as name:
-        return bundle_from(restore(golden_logs()[0], Path(name) / "data"), job_id)
+        return bundle_from(restore(golden_logs()[0], Path(name) / "data"), job_id, redacts=redacts)
 
 
-def bundle_from(directory: Path, job_id: str, artifacts: ArtifactStore | None = None) -> bytes:
+def bundle_from(
+    directory: Path, job_id: str, artifacts: ArtifactStore | None = None, *, redacts: bool = False
+) -> bytes:
     """The bundle of a job in a data directory, signed by the auditor."""
 
     async def made() -> bytes:
         with open_copy(directory) as log:
-            return await bundle(log, HOME, job_id, private_key("auditor:main"), artifacts)
+            return await bundle(log, HOME, job_id, private_key("auditor:main"), artifacts, redacts=redacts)
 
     return asyncio.run(made())
 

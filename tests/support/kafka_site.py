@@ -23,8 +23,25 @@ from streams.log.port import LogError, Place, partition_of
 from streams.reader import Reader
 from streams.stage import AnyStage, Heard
 from streams.worker import Worker
+from tests.kafka.ledgers import renew
 
 SETTLED_S = 120.0
+
+
+async def _alone(broker: Broker, site: str) -> str:
+    """This name or one like it, by which a site has a partition number of its own: workers of a test serve one site.
+
+    Where every number has a site of an earlier test the ledger is made anew.
+    """
+    reader = await KafkaReader.open(broker.access(OPERATOR).aiokafka())
+    try:
+        for name in (site, *(f"{site}-{number}" for number in range(2, 16 * reader.partitions))):
+            if (await reader.ends(partition_of(name.encode(), reader.partitions)))["governance"] == 0:
+                return name
+    finally:
+        await reader.close()
+    await renew(broker, reader.partitions)
+    return site
 
 
 @dataclass
@@ -54,8 +71,8 @@ class KafkaSite:
         return {self.declarations.site: self.declarations.root_public_key}
 
     @classmethod
-    async def found(cls, broker: Broker, site: str, directory: Path) -> "KafkaSite":
-        declarations = Declarations(site, time.time_ns() // 1_000)
+    async def found(cls, broker: Broker, site: str, directory: Path, callback: str | None = None) -> "KafkaSite":
+        declarations = Declarations(await _alone(broker, site), time.time_ns() // 1_000, callback)
         declarations.write_keys(directory)
         opened_by = (broker.access(OPERATOR).aiokafka(), f"{OPERATOR}.{site}")
         log = await KafkaLog.open(*opened_by)

@@ -17,6 +17,7 @@ from urllib.request import urlopen
 PAUSE_S = 0.3
 SESSION_S = 2.0
 AT_WORK_S = 60.0
+SERVES, LEAVES = "serves the partition numbers", "This worker leaves"
 
 
 class WorkerProcess:
@@ -27,13 +28,16 @@ class WorkerProcess:
         self.port = _free_port()
         self.lines = directory / f"{member}.txt"
         self.starts = 0
+        self.codes: list[int] = []
+        """With what it has exited, each time."""
         web = f"127.0.0.1:{self.port}"
         self._command = [
             *(sys.executable, "-m", "qpubus", "worker", *stages),
             *("--states", str(directory / "states"), "--member", member, "--web", web, *options),
         ]
         self._environment = {**os.environ, "XDG_STATE_HOME": str(directory)}
-        self._is_wanted = True
+        self._dismissed = threading.Event()
+        self._starting = threading.Lock()
         self._process = self._start()
         self._supervisor = threading.Thread(target=self._supervise, daemon=True)
         self._supervisor.start()
@@ -57,17 +61,14 @@ class WorkerProcess:
         return True
 
     def has_left_saying(self, words: str, since: int) -> bool:
-        """Wait until it says, after so many lines, why it leaves or what it serves now; whether it leaves with `words`.
-
-        `AssertionError` if it says neither.
-        """
+        """Wait until it says, after so many lines, why it leaves; whether it does so with `words`."""
         until = time.monotonic() + AT_WORK_S
         while time.monotonic() < until:
             for line in self.said()[since:]:
-                if line.startswith(("This worker leaves", "policy: serves")):
+                if line.startswith(LEAVES):
                     return words in line
             time.sleep(0.02)
-        raise AssertionError(f"it neither leaves nor goes on: {self.said()[since:]}")
+        raise AssertionError(f"it does not leave: {self.said()[since:]}")
 
     def pause(self) -> None:
         """Stop it as it stands."""
@@ -79,21 +80,34 @@ class WorkerProcess:
 
     def remove(self) -> None:
         """End it at once and for ever."""
-        self._is_wanted = False
-        self._process.kill()
+        with self._starting:
+            self._dismissed.set()
+            self._process.kill()
         self._supervisor.join()
 
     def stop(self) -> int:
         """Ask it to stop; its exit code."""
-        self._is_wanted = False
-        self._process.send_signal(signal.SIGCONT)
-        self._process.terminate()
+        with self._starting:
+            self._dismissed.set()
+            self._process.send_signal(signal.SIGCONT)
+            self._process.terminate()
         self._supervisor.join()
-        return self._process.returncode
+        return self.codes[-1]
 
     def serves(self, stage: str, partition: int) -> bool:
         """Whether it says in its metrics that it is at work on a partition number."""
         return f'stage="{stage}",partition="{partition}"' in self._metrics()
+
+    def numbers(self, stage: str) -> list[int]:
+        """The partition numbers that it has said it serves; none if it has left since, or has not said yet."""
+        told: list[int] = []
+        for line in self.said():
+            _, serves, named = line.partition(f"{stage}: {SERVES} ")
+            if serves:
+                told = [int(number) for number in named.split(", ") if number != "none"]
+            elif line.startswith(LEAVES):
+                told = []
+        return told
 
     def tells(self, line: str) -> bool:
         """Wait until its metrics have this line; False if they do not in time."""
@@ -123,11 +137,12 @@ class WorkerProcess:
 
     def _supervise(self) -> None:
         while True:
-            self._process.wait()
-            if not self._is_wanted or self._process.returncode == 0:
+            self.codes.append(self._process.wait())
+            if self.codes[-1] == 0 or self._dismissed.wait(PAUSE_S):
                 return
-            time.sleep(PAUSE_S)
-            self._process = self._start()
+            with self._starting:  # who dismisses it at this moment ends the one of before or the one that starts
+                if not self._dismissed.is_set():
+                    self._process = self._start()
 
 
 class Workforce:
@@ -140,11 +155,13 @@ class Workforce:
         self._data = data
         self._ended = ExitStack()
 
-    def hire(self, member: str, *stages: str, session_s: float = SESSION_S) -> WorkerProcess:
-        """Start one."""
+    def hire(
+        self, member: str, *stages: str, session_s: float = SESSION_S, options: Sequence[str] = ()
+    ) -> WorkerProcess:
+        """Start one, with further `options` of the command."""
         sites = [word for each in self._data for word in ("--data", str(each))]
-        options = ["--access", str(self._access), *sites, "--session", str(session_s), "--patience", "30"]
-        process = WorkerProcess(self._directory, stages, member, options)
+        words = ["--access", str(self._access), *sites, "--session", str(session_s), "--patience", "30", *options]
+        process = WorkerProcess(self._directory, stages, member, words)
         self._ended.callback(process.remove)
         return process
 

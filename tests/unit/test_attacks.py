@@ -25,6 +25,14 @@ from tests.support.signed import private_key
 BY_NAME = {attack.name: attack for attack in ATTACKS}
 OF_LINES = [attack for attack in ATTACKS if attack.needs == "the files" and not attack.name.startswith("roll back")]
 
+IN_WORDS = {
+    "the gateway seals another decision trace than the agent signed": (
+        "that the decision trace is the one that the manifest names"
+    ),
+    "a grant that nobody signed, by gateway and policy together": "that what the approver signed is what was asked",
+}
+"""What lies in the words of events alone; a bundle without them says that it was not checked."""
+
 
 class Bench:
     """A directory for all, with what auditors bring along; and the two accounts on which they audit."""
@@ -56,12 +64,14 @@ class Bench:
         """The same as a file of lines, brought to another account."""
         return self._once(attack, "elsewhere", self._import)
 
-    def bundled(self, attack: Attack) -> Path:
+    def bundled(self, attack: Attack, *options: str) -> Path:
         """A bundle of the job out of that."""
         data = self.imported(attack)
-        file = data.with_suffix(".bundle")
-        made = qpubus("audit", "bundle", GRANTED, "-o", file, "--data", data, "--root", self.root, "--key", self.key)
-        assert made.code == BY_NAME[attack.name].bundle.code, made.err
+        file = data.with_suffix(".redacted" if options else ".bundle")
+        named: tuple[str | Path, ...] = ("--data", data, "--root", self.root, "--key", self.key, *options)
+        made = qpubus("audit", "bundle", GRANTED, "-o", file, *named)
+        withheld = options and attack.name in IN_WORDS
+        assert made.code == (0 if withheld else BY_NAME[attack.name].bundle.code), made.err
         return file
 
     def verify(self, data: Path, *more: str | Path) -> Done:
@@ -118,6 +128,17 @@ def test_a_stranger_with_a_bundle_finds_what_the_table_says(
     capsys.readouterr()
     code = standalone.main([str(file), "--root", str(bench.root), "--json"])
     assert seen(code, orjson.loads(capsys.readouterr().out)) == BY_NAME[name].bundle
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_a_stranger_whose_bundle_withholds_words_finds_all_that_needs_no_words(
+    bench: Bench, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, inside = bench.bundled(BY_NAME[name], "--redact"), IN_WORDS.get(name)
+    capsys.readouterr()
+    code = standalone.main([str(file), "--root", str(bench.root), "--json"])
+    assert code == (0 if inside else BY_NAME[name].bundle.code)
+    assert inside is None or inside in orjson.loads(capsys.readouterr().out)["unchecked"]
 
 
 @pytest.mark.parametrize("name", BY_NAME)

@@ -12,24 +12,36 @@ import orjson
 import pytest
 from prov.model import ProvActivity, ProvAgent, ProvDocument, ProvEntity, ProvGeneration, ProvUsage
 
+from qpubus.commands.exports import csv_of
 from qpubus.demo import run_job_alone
 from replay.ocsf import covered_bytes
-from replay.report import KINDS, report_rows
+from replay.report import COLUMNS, KINDS, report_rows
 from schemas.admission import Admitted, Refused, Stored
 from schemas.envelope import Stray
 from schemas.events import (
     ApprovalDenied,
+    ApprovalRejected,
+    AutonomyGranted,
+    AutonomyRevoked,
+    AutonomyStatement,
+    AutonomySuspended,
     EventRejected,
+    HaltLifted,
+    HaltOrdered,
     HumanProof,
     IntentAdmitted,
     IntentRefused,
     KeyRevoked,
+    MandateGranted,
+    MandateRevoked,
+    MandateStatement,
     RunCancelDecided,
     SubjectErased,
 )
 from schemas.words import Event
 from streams.log.embedded import EmbeddedLog
 from tests.support.commands import qpubus
+from tests.support.golden_log import DENIED, FREE, GRANTED, REFUSED, STOPPED, golden_logs, restore
 from tests.support.ocsf_schema import faults
 
 JOB = "h2-vqe-3"
@@ -184,9 +196,9 @@ def test_a_report_lists_what_must_be_answered_for(data: Path) -> None:
     assert rows[-1]["reason"] == "tombstone"
 
 
-def test_a_cell_that_a_spreadsheet_would_run_is_made_harmless(data: Path) -> None:
+def test_a_report_points_to_a_reason_and_does_not_tell_it(data: Path) -> None:
     (revoked,) = [row for row in reported(data, "2026-01-01", "2026-02-01") if row["kind"] == "key_revoked"]
-    assert revoked["reason"].startswith("'=cmd")
+    assert revoked["reason"].startswith("vault:root/")
 
 
 def test_a_report_keeps_to_its_period(data: Path) -> None:
@@ -201,7 +213,58 @@ def test_a_period_that_is_none_is_a_usage_error(data: Path, begin: str, end: str
     assert qpubus("audit", "report", "--from", begin, "--to", end, "--data", data).code == 64
 
 
+@pytest.mark.parametrize(
+    ("begin", "end", "is_in"),
+    [
+        ("2026-01-18T10:00:00+01:00", "2026-01-18T10:00:00.000001+01:00", True),
+        ("2026-01-18T09:00:00-01:00", "2026-01-19", False),
+        ("2026-01-17", "2026-01-18T09:00:00", False),
+        ("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", True),
+    ],
+)
+def test_the_ends_of_a_period_may_be_told_in_any_zone(tmp_path: Path, begin: str, end: str, is_in: bool) -> None:
+    data = restore(golden_logs()[0], tmp_path / "data")
+    rows = reported(data, begin, end)
+    assert any(row["time"] == "2026-01-18T09:00:00.000000Z" for row in rows) == is_in
+
+
+def test_the_golden_log_is_reported_as_it_was_made(tmp_path: Path) -> None:
+    data = restore(golden_logs()[0], tmp_path / "data")
+    rows = [(row["kind"], row["job"], row["reason"]) for row in reported(data, "2026-01-01", "2026-02-01")]
+    assert rows == [
+        ("run_without_human", FREE, ""),
+        ("refusal", REFUSED, "price_over_policy"),
+        ("grant", GRANTED, ""),
+        ("denial", DENIED, "not today"),
+        ("refusal", DENIED, "denied"),
+        ("run_without_human", STOPPED, ""),
+    ]
+
+
+def test_a_period_in_which_nothing_happened_is_a_line_of_names(data: Path) -> None:
+    done = qpubus("audit", "report", "--from", "2031-01-01", "--to", "2031-02-01", "--data", data)
+    assert (done.code, done.out.rstrip()) == (0, ",".join(COLUMNS))
+
+
+@pytest.mark.parametrize("sign", ["=", "+", "-", "@", "\N{FULLWIDTH EQUALS SIGN}", "\N{FULLWIDTH COMMERCIAL AT}"])
+def test_no_sign_begins_a_cell_that_may_begin_a_formula(sign: str) -> None:
+    revoked = KeyRevoked(key_id="k", reason=f"{sign}cmd|' /C calc'!A0")
+    (row,) = report_rows([("site-a", admitted(revoked))], 0, 10)
+    [_, cells] = csv.reader(io.StringIO(csv_of([row]).decode(), newline=""))
+    assert cells[COLUMNS.index("reason")].startswith(f"'{sign}cmd")
+    assert not [cell for cell in cells if cell.startswith(sign)]
+
+
 PROOF = HumanProof(proof_type="ed25519", key_id="k", signature=b"")
+MANDATE = MandateStatement(
+    site="site-a", mandate_id="m", agent="g", agent_key_id="k", purposes=("p",), devices=("d",), data_classes=(),
+    cost_per_job_microusd=1, cost_total_microusd=2, jobs_per_period=1, period_us=0, starts_us=0, expires_us=1,
+    nonce=DIGEST,
+)  # fmt: skip
+STEP = AutonomyStatement(
+    site="site-a", agent="g", action_class="c", level=1, price_limit_microusd=1, evidence_digest=DIGEST,
+    expires_us=1, nonce=DIGEST,
+)  # fmt: skip
 SAID: tuple[tuple[Event, str], ...] = (
     (
         IntentAdmitted(
@@ -221,6 +284,20 @@ SAID: tuple[tuple[Event, str], ...] = (
     (RunCancelDecided(job_id="a", step=1, reason="withdrawn", message="no", rule="r"), ""),
     (KeyRevoked(key_id="k", reason="lost"), "key_revoked"),
     (SubjectErased(subject="s", text_digests=(DIGEST,)), "subject_erased"),
+    (
+        ApprovalRejected(job_id="a", intent_digest=DIGEST, approver="b", reason="approval_used", message="twice"),
+        "answer_rejected",
+    ),
+    (MandateGranted(statement=MANDATE, person="b", proof=PROOF), "mandate_granted"),
+    (MandateRevoked(mandate_id="m", person="b", reason="over", proof=PROOF), "mandate_revoked"),
+    (AutonomyGranted(statement=STEP, person="b", proof=PROOF), "autonomy_granted"),
+    (AutonomyRevoked(agent="g", action_class="c", person="b", reason="over", proof=PROOF), "autonomy_revoked"),
+    (AutonomySuspended(agent="g", action_class="c", reason="denied", message="no"), "autonomy_suspended"),
+    (
+        HaltOrdered(halt_id="h", scope="site", target="site-a", person="b", reason="smoke", ordered_us=0, proof=PROOF),
+        "halt_ordered",
+    ),
+    (HaltLifted(halt_id="h", person="c", reason="aired", proof=PROOF), "halt_lifted"),
     (EventRejected(topic="intents", partition=0, offset=7, digest=DIGEST, reason="r", detail="d"), "event_rejected"),
 )
 

@@ -1,6 +1,8 @@
 """Bundles of jobs of the golden log: sound as they are made, and never after a change that matters."""
 
 import base64
+import subprocess
+import sys
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -373,13 +375,13 @@ def test_a_key_that_is_no_auditors_makes_no_bundle(data: Path, tmp_path: Path, n
 
 
 @pytest.mark.parametrize("is_redacted", [False, True])
-def test_documents_go_along_unless_they_are_left_out(data: Path, tmp_path: Path, is_redacted: bool) -> None:
+def test_documents_go_along_unless_words_are_withheld(data: Path, tmp_path: Path, is_redacted: bool) -> None:
     digest = ArtifactStore(data / "artifacts").put(STEP)
     options = ["--redact"] if is_redacted else []
     assert qpubus("audit", "bundle", GRANTED, "-o", tmp_path / "b", "--data", data, *options).code == 0
     said = orjson.loads((tmp_path / "b").read_bytes())
-    kept = None if is_redacted else base64.b64encode(STEP).decode()
-    assert said["artifacts"][digest] == kept
+    assert said["artifacts"].get(digest) == (None if is_redacted else base64.b64encode(STEP).decode())
+    assert is_redacted == (said["artifacts"] == {})
 
 
 def test_a_document_that_was_changed_is_left_out(data: Path) -> None:
@@ -408,3 +410,22 @@ def test_a_wrong_call_is_a_usage_error(arguments: list[str]) -> None:
 def test_a_file_that_is_not_there_is_unreadable(capsys: pytest.CaptureFixture[str]) -> None:
     assert standalone.main(["absent"]) == standalone.UNREADABLE
     assert "absent" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no device that is always full")
+def test_a_report_that_cannot_be_written_is_no_verdict(tmp_path: Path) -> None:
+    (tmp_path / "b").write_bytes(bundled(GRANTED))
+    command = [sys.executable, standalone.__file__, str(tmp_path / "b")]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, "could not be written" in done.stderr, "Traceback" in done.stderr) == (1, True, False)
+
+
+def test_a_reader_who_goes_away_changes_no_verdict(tmp_path: Path) -> None:
+    (tmp_path / "b").write_bytes(bundled(GRANTED))
+    command = [sys.executable, standalone.__file__, str(tmp_path / "b")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None
+        assert run.stderr is not None
+        run.stdout.close()
+        assert (run.stderr.read(), run.wait()) == ("", standalone.SOUND)

@@ -2,6 +2,8 @@
 
 import asyncio
 import base64
+import csv
+import io
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -16,6 +18,7 @@ from agents.devices.profiles import PROFILES, device_price
 from agents.party import Membership
 from agents.sealer import Sealer
 from qpubus.founding import default_policy, found_site, members
+from qpubus.keyfile import write_key
 from replay import standalone
 from replay.bundle import bundle
 from schemas.admission import ROOT_SOURCE
@@ -24,6 +27,7 @@ from schemas.keys import raw_public_key
 from streams.log.embedded import EmbeddedLog
 from streams.log.reading import open_copy
 from tests.support.bundled import HOME, changed, sealed
+from tests.support.commands import qpubus
 from tests.support.golden_log import FREE, golden_logs, restore
 from tests.support.records import record
 from tests.support.signed import private_key
@@ -35,11 +39,10 @@ KEYS = {source: private_key(f"b/{source}") for source in (ROOT_SOURCE, *(each.so
 OTHERS = {NEIGHBOUR: raw_public_key(KEYS[ROOT_SOURCE])}
 
 
-@cache
-def shared() -> bytes:
-    """The bundle of a job of the first site, out of a log on which a second was founded later."""
+def two_sites(directory: Path) -> Path:
+    """A log on which a second site was founded later than the first."""
 
-    async def made(directory: Path) -> bytes:
+    async def founded() -> None:
         log = EmbeddedLog(directory, lambda: LATER_US)
         try:
             await found_site(
@@ -59,12 +62,19 @@ def shared() -> bytes:
             await Sealer(member, log, VirtualClock(LATER_US), OTHERS).finish()
         finally:
             await log.close()
-        with open_copy(directory) as copy:
-            return await bundle(copy, HOME, FREE, private_key("auditor:main"), others=OTHERS)
 
+    restore(golden_logs()[0], directory)
+    asyncio.run(founded())
+    return directory
+
+
+@cache
+def shared() -> bytes:
+    """The bundle of a job of the first site."""
     with TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", f"{name}/state")
-        return asyncio.run(made(restore(golden_logs()[0], Path(name) / "data")))
+        with open_copy(two_sites(Path(name) / "data")) as copy:
+            return asyncio.run(bundle(copy, HOME, FREE, private_key("auditor:main"), others=OTHERS))
 
 
 def verified(data: bytes) -> standalone.Report:
@@ -150,3 +160,23 @@ def test_what_is_no_pre_image_is_a_record_withheld(preimage: bytes) -> None:
     with pytest.raises(standalone.Wrong) as caught:
         standalone.Other("governance", 0, "", preimage).judge("site-a")
     assert caught.value.reason == "record_withheld"
+
+
+def test_the_commands_of_auditors_read_a_shared_log_by_the_root_key_of_each_site(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    named = ("--data", two_sites(tmp_path / "data"), "--root", HOME[1].hex(), "--root", OTHERS[NEIGHBOUR].hex())
+    write_key(tmp_path / "auditor.pem", private_key("auditor:main"))
+    signed = ("--key", tmp_path / "auditor.pem")
+
+    assert qpubus("audit", "bundle", FREE, "-o", tmp_path / "b", *signed, *named).code == 0
+    assert (tmp_path / "b").read_bytes() == shared()
+    assert qpubus("audit", "bundle", "nobody", "-o", tmp_path / "c", *signed, *named).code == 1
+    explained = qpubus("audit", "explain", FREE, "--json", *named).json
+    assert (explained["site"], explained["holds"]) == (HOME[0], True)
+    statement = qpubus("audit", "export", "--format", "intoto", "--job", FREE, *signed, *named)
+    assert (statement.code, statement.err) == (0, "")
+    report = qpubus("audit", "report", "--from", "2020-01-01", "--to", "2050-01-01", *named)
+    told = {(row["kind"], row["site"]) for row in csv.DictReader(io.StringIO(report.out))}
+    assert {("run_without_human", HOME[0]), ("record_not_believed", NEIGHBOUR)} <= told

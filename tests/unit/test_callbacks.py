@@ -1,9 +1,10 @@
 """Callbacks: who is told that a job ended, how often, and to which places nothing is ever brought."""
 
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import orjson
 import pytest
@@ -12,7 +13,7 @@ from joserfc import jws
 from joserfc.jwk import OKPKey
 
 from agents.callbacks import PAUSES_US, CallbackSender
-from agents.courier import Courier
+from agents.courier import Courier, Sent
 from qpubus.kafka.tls import make_certificates
 from schemas.events import CallbackDelivered, IntentDeclared, IntentRefused, JobFailed
 from tests.support.bell import bell_manifest
@@ -148,6 +149,38 @@ async def test_the_refusal_of_a_second_job_of_the_same_name_ends_not_the_first(t
     await town.say("stage:policy", refused)
     await town.run(await sender_of(town, Courier([])))
     assert await town.events(CallbackDelivered) == []
+
+
+class Streets(Courier):
+    """Notes where it was sent; at `away.example` nobody answers."""
+
+    def __init__(self) -> None:
+        super().__init__(["away.example", "home.example"])
+        self.asked: list[str] = []
+
+    async def post(self, url: str, notice: bytes, headers: Mapping[str, str]) -> Sent:  # type: ignore[override]  # notices always bring headers
+        assert notice
+        assert headers["Idempotency-Key"]
+        host = urlsplit(url).netloc
+        self.asked.append(host)
+        return Sent(0, is_lasting=False, message="nobody") if host == "away.example" else Sent(204, False, "taken")
+
+
+async def test_who_gave_no_answer_is_asked_when_nobody_else_is_to_be_told(town: Town) -> None:
+    streets = Streets()
+    sender = await sender_of(town, streets)
+    for number, host in enumerate(("away", "home")):
+        await declared(town, f"https://{host}.example/told", f"bell-{number}")
+        await failed(town, f"bell-{number}")
+    await sender.step()
+    assert sorted(streets.asked) == ["away.example", "home.example"]
+    await declared(town, "https://home.example/told", "bell-2")
+    await failed(town, "bell-2")
+    town.clock.advance_to(town.clock.now_us() + PAUSES_US[0])
+    await sender.step()
+    assert streets.asked[2:] == ["home.example"]
+    await sender.step()
+    assert streets.asked[2:] == ["home.example", "away.example"]
 
 
 @pytest.mark.parametrize(

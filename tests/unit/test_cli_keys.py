@@ -148,7 +148,7 @@ def test_only_the_root_and_admins_govern(data: Path, tmp_path: Path) -> None:
     by_agent = qpubus("keys", "enrol", "admin:bob", "admin", *new, "--key", data / "keys" / "agent.pem")
     assert (by_agent.code, keys_of(data, "admin:bob")) == (1, [])
 
-    (tmp_path / "bob.pem").unlink()
+    assert not (tmp_path / "bob.pem").exists()
     assert qpubus("keys", "enrol", "admin:bob", "admin", *new).code == 0
     by_admin = qpubus(
         "keys",
@@ -355,3 +355,19 @@ def test_a_site_that_lacks_a_schema_gets_it_with_the_first_event_that_needs_it(d
     after = register_of(data).admission
     assert after.writable[name].schema_id == max(after.schemas) == len(register.admission.schemas) + 1
     assert not list(itertools.islice(heard_by(data, heeds_causes=True)[1], 1))
+
+
+@pytest.mark.parametrize("odd", [("agent:x y", "agent"), ("agent:x", "agent", "--duty", "a b")])
+def test_a_key_that_cannot_be_enrolled_as_it_is_said_leaves_no_file(
+    data: Path, tmp_path: Path, odd: tuple[str, ...]
+) -> None:
+    done = qpubus("keys", "enrol", *odd, "--new", tmp_path / "new.pem", "--data", data)
+    assert (done.code, list(tmp_path.glob("new.pem"))) == (1, [])
+    assert "should match" in done.err
+
+
+def test_a_file_that_is_there_is_not_taken_for_a_new_key(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "new.pem").write_text("mine")
+    done = qpubus("keys", "enrol", "agent:x", "agent", "--new", tmp_path / "new.pem", "--data", data)
+    assert (done.code, (tmp_path / "new.pem").read_text()) == (1, "mine")
+    assert "is there already" in done.err

@@ -37,6 +37,16 @@ def test_init_says_which_keys_belong_elsewhere(tmp_path: Path) -> None:
     assert "On a real site the root key and people's keys\nbelong on other machines" in made.out
 
 
+def test_init_on_kafka_says_how_to_get_a_broker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    refused = qpubus("init", "--engine", "kafka", "--data", "data")
+
+    assert refused.code == 1
+    assert "qpubus kafka start; or name a file with a table [kafka]: --config FILE" in refused.err
+    assert not Path("data").exists()
+
+
 def test_init_leaves_private_keys_to_their_owner_alone(data: Path) -> None:
     assert {path.stat().st_mode & 0o777 for path in (data / "keys").iterdir()} == {0o600}
 

@@ -1,6 +1,7 @@
 """The compose files: sound by the specification, and of one mind with our commands and our table of principals."""
 
 import os
+import re
 import shutil
 import subprocess
 import tomllib
@@ -13,12 +14,12 @@ import pytest
 import yaml
 
 from qpubus.cli import load
+from qpubus.hosting import NAMES
 from qpubus.kafka import acls
 from qpubus.kafka.broker import Broker
 from qpubus.kafka.container import CLUSTER, PARTIES, SERVICES, WORKERS, Container
 from qpubus.kafka.settings import OPERATOR
 from qpubus.wiring import PARTIES as PARTIES_ALONE
-from qpubus.wiring import SUBMISSION
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "compose"
@@ -78,6 +79,14 @@ def test_docker_itself_accepts_the_compose_files(names: tuple[str, ...], written
 def test_a_service_runs_a_command_that_is_there(name: str) -> None:
     command, *rest = bus()[name]["command"]
     load(command).make_context(command, rest)
+
+
+def test_hosts_for_notices_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    [variable] = bus()["callbacks"]["environment"]
+    monkeypatch.setenv(variable, "agents.example other.example:8443")
+    command, *rest = bus()["callbacks"]["command"]
+    parsed = load(command).make_context(command, rest).params
+    assert list(parsed["callback_host"]) == ["agents.example", "other.example:8443"]
 
 
 @pytest.mark.parametrize("name", sorted(bus()))
@@ -144,9 +153,46 @@ def test_prometheus_reads_the_services_that_have_pages() -> None:
 
 
 def test_all_that_a_bus_consists_of_has_a_service() -> None:
-    served = {bus()[name]["command"][2] for name in PARTIES}
     assert set(bus()) == set(SERVICES)
-    assert served == {*PARTIES_ALONE} - {SUBMISSION}
+    assert {bus()[name]["command"][1] for name in WORKERS} == {*NAMES}
+    assert {bus()[name]["command"][2] for name in PARTIES} == {*PARTIES_ALONE}
+
+
+@pytest.mark.parametrize("name", sorted(bus()))
+def test_every_path_that_a_service_names_is_mounted_for_it(name: str) -> None:
+    service = bus()[name]
+    mounted = {mount.split(":/")[1].removesuffix(":ro") for mount in service["volumes"]}
+    inside = {f"/{path}" for path in mounted} | {"/run/secrets"}
+    named = [word for word in service["command"] if word.startswith("/")]
+    named += [path for path in service.get("environment", {}).values() if path.startswith("/")]
+    assert named
+    assert [path for path in named if not _lies_in(path, inside)] == []
+
+
+def _lies_in(path: str, mounted: set[str]) -> bool:
+    """Itself mounted, in something that is, or the folder of something that is."""
+    return any(path == each or path.startswith(f"{each}/") or each.startswith(f"{path}/") for each in mounted)
+
+
+@pytest.mark.parametrize("name", sorted(bus()))
+def test_a_service_may_write_what_it_keeps_and_nothing_else(name: str) -> None:
+    writable = {mount.split(":/")[0] for mount in bus()[name]["volumes"] if not mount.endswith(":ro")}
+    kept = f"${{QPUBUS_KAFKA}}/states/{name}"
+    shares = {"gateway", "sandbox"} | {each for each in PARTIES if each.startswith("device-")}
+    assert writable == ({kept, "${QPUBUS_KAFKA}/artifacts"} if name in shares else {kept})
+
+
+def test_what_the_repository_mounts_is_there() -> None:
+    own = [
+        mount.split(":/")[0]
+        for name in FILES
+        for service in read(name)["services"].values()
+        for mount in service.get("volumes", ())
+        if mount.startswith("./")
+    ]
+    defaults = re.findall(r"\$\{QPUBUS_WITNESSES:-(\S+?)\}", (COMPOSE / "compose.yaml").read_text())
+    assert defaults
+    assert [path for path in (*own, *defaults) if not (COMPOSE / path).is_file()] == []
 
 
 def test_prometheus_itself_accepts_its_configuration() -> None:

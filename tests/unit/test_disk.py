@@ -6,7 +6,7 @@ from stat import S_IMODE
 
 import pytest
 
-from streams.disk import PRIVATE, Disk, put, putting
+from streams.disk import PRIVATE, Disk, put, putting, sweep
 
 
 def test_a_file_is_put_over_the_one_before(tmp_path: Path) -> None:
@@ -32,6 +32,18 @@ def test_a_file_that_is_not_on_its_medium_is_not_put_in_its_place(tmp_path: Path
     with pytest.raises(OSError, match="no medium"):
         put(tmp_path / "file", b"new", disk=Disk(sync=fail))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_killed_writers_left_is_swept_away_and_who_still_writes_is_told(tmp_path: Path) -> None:
+    put(tmp_path / "file", b"old")
+    (tmp_path / ".file.0badcafe.aside").write_bytes(b"half of")
+    (tmp_path / ".another.0badcafe.aside").write_bytes(b"not ours")
+    with pytest.raises(FileNotFoundError):
+        put(tmp_path / "file", b"new", disk=Disk(sync=lambda _: sweep(tmp_path / "file")))
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {
+        "file": b"old",
+        ".another.0badcafe.aside": b"not ours",
+    }
 
 
 def test_a_medium_that_takes_little_at_a_time_gets_all_of_it(tmp_path: Path) -> None:

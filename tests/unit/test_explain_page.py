@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from qpubus.explain_page import page
+from qpubus.policy_set import built_in
 from replay.explain import Explanation, Line
 from replay.proofs import Proof
 from schemas.events import IntentWithdrawn
@@ -66,6 +67,10 @@ def test_a_job_is_told_on_one_page_with_its_policy_its_statement_and_its_candida
     assert SEALED_TEXT not in text
 
 
+def test_a_page_and_a_document_are_not_printed_in_one(data: Path) -> None:
+    assert qpubus("audit", "explain", GRANTED, "--html", "--json", "--data", data).code == 64
+
+
 def test_a_page_names_nothing_outside_itself_and_runs_nothing(data: Path) -> None:
     shown = qpubus("audit", "explain", DENIED, "--html", "--data", data).out
     read = Reader(shown)
@@ -105,3 +110,17 @@ def test_what_strangers_wrote_is_shown_and_never_acted_on(holds: bool) -> None:
 
 def test_a_signature_that_does_not_hold_stands_at_the_top_of_the_page() -> None:
     assert "NOT ALL HOLD" in Reader(hostile(holds=False)).text
+
+
+def test_the_rules_in_force_stand_on_the_page_whole_and_readable() -> None:
+    policy = built_in("first-poc").event()
+    line = Line(
+        time_us=0, topic="governance", partition=0, offset=0, event_id="e", event_type="qpubus.PolicyPublished",
+        source="root", role="root", sentence="policy first-poc is published",
+        details=(("clause two-lines", "permit (\n);"),), proofs=(), causes=(), name="n",
+    )  # fmt: skip
+    explained = Explanation(job_id="j", site="s", lines=(line,), passed_over=())
+    shown = page(explained, [policy], {"s": bytes(32)})
+    assert policy.rules in Reader(shown).text
+    assert policy.rules_schema in Reader(shown).text
+    assert "<pre>permit (\n);</pre>" in shown

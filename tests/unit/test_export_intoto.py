@@ -10,6 +10,7 @@ from securesystemslib.dsse import Envelope
 from securesystemslib.exceptions import VerificationError
 from securesystemslib.signer import Key  # type: ignore[attr-defined]  # exported, but not by __all__
 
+from qpubus.keyfile import write_key
 from schemas.keys import key_id, raw_public_key
 from tests.support.commands import qpubus
 from tests.support.golden_log import GRANTED, golden_logs, restore
@@ -66,3 +67,11 @@ def test_without_an_auditors_key_nothing_is_signed(data: Path) -> None:
     done = qpubus("audit", "export", "--format", "intoto", "--job", GRANTED, "--data", data)
     assert done.code == 1
     assert "auditor.pem" in done.err
+
+
+def test_a_key_that_is_no_auditors_signs_no_statement(data: Path, tmp_path: Path) -> None:
+    write_key(tmp_path / "key.pem", private_key("gateway:main"))
+    named = ("--key", tmp_path / "key.pem", "-o", tmp_path / "out", "--data", data)
+    done = qpubus("audit", "export", "--format", "intoto", "--job", GRANTED, *named)
+    assert (done.code, (tmp_path / "out").exists()) == (1, False)
+    assert "is no auditor's on this log" in done.err

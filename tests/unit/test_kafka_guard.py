@@ -32,3 +32,13 @@ def test_a_setting_that_could_lose_history_is_named_with_what_mends_it(setting: 
     (fault,) = faults("intents", {**SAFE, setting: value}, 3)
     assert fault.startswith(f"intents: {setting} is {value}")
     assert f"--entity-name intents --add-config {setting}=" in fault
+
+
+def test_a_remote_store_may_hold_a_second_copy_and_not_the_only_one() -> None:
+    tiered = {**SAFE, "remote.storage.enable": "true", "local.retention.ms": "-2", "local.retention.bytes": "-2"}
+    assert faults("intents", tiered, 3) == []
+    assert faults("intents", {**SAFE, "local.retention.ms": "86400000"}, 3) == []
+    for name in ("local.retention.ms", "local.retention.bytes"):
+        (fault,) = faults("intents", {**tiered, name: "86400000"}, 3)
+        assert fault.startswith(f"intents: {name} is 86400000 with remote.storage.enable")
+        assert fault.endswith(f"--add-config {name}=-1")

@@ -2,12 +2,16 @@
 
 import asyncio
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import orjson
 import pytest
 
 from agents.vault import ERASED, Vault
+from qpubus.petitioning import UNKEPT
+from qpubus.place import VAULT
 from replay.audit import verify
 from replay.verdict import Verdict
 from schemas.reasons_kept import pointed_at, with_texts
@@ -100,3 +104,89 @@ def declared(data: Path, job_id: str) -> None:
     while qpubus("job", job_id, "--json", "--data", data).json["state"] != "awaiting_approval":
         assert time.monotonic() < until
         time.sleep(0.05)
+
+
+ADA, BEN = "operator:ada", "approver:ben"
+STOP = "Dr Quokka dropped a magnet into cryostat 3"
+LIFT = "Dr Quokka has fished the magnet out again"
+LEAVE = "Dr Quokka has left us for a circus"
+
+
+def test_what_people_say_of_their_own_accord_is_erasable_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    data, ada, ben = tmp_path / "data", tmp_path / "ada.pem", tmp_path / "ben.pem"
+    named = ("--data", data)
+    assert qpubus("init", "--agent", AGENT, "--approver", ALICE, *named).code == 0
+    for file, name in ((ada, ADA), (ben, BEN)):
+        done = qpubus("keys", "enrol", name, name.partition(":")[0], "--new", file, *named)
+        assert done.code == 0, done.err
+    with running_bus(data):
+        assert qpubus("halt", "--site", "--id", "h1", "--why", STOP, "--key", ada, *named).code == 0
+        assert [each["reason"] for each in qpubus("halts", "--json", *named).json] == [STOP]
+        refused(data, "halted-1", STOP)
+        assert qpubus("resume", "h1", "--why", LIFT, "--key", ben, *named).code == 0
+        mandate_ended(data, ben)
+        assert qpubus("budget", "set", "900", "--why", LEAVE, *named).code == 0
+        assert qpubus("agent", "disable", AGENT, "--why", LEAVE, *named).code == 0
+        assert LEAVE in qpubus("keys", "list", *named).out
+        assert STOP in qpubus("job", "halted-1", *named).out
+        for subject in (ADA, BEN, "root"):
+            erased = qpubus("vault", "erase", subject, "--why", f"{LEAVE}, says {subject}", *named)
+            assert erased.code == 0, erased.err
+        assert [each["reason"] for each in qpubus("halts", "--all", "--json", *named).json] == [ERASED]
+        assert ERASED in qpubus("job", "halted-1", *named).out
+        assert ERASED in qpubus("keys", "list", *named).out
+    exported(data, "halted-1", tmp_path / "out")
+    for text in (STOP, LIFT, LEAVE, "Quokka"):
+        for form in (text.encode(), *(in_base64(text.encode()) if len(text) > 6 else ())):
+            assert files_with(form, data, tmp_path / "out", tmp_path / "state") == []
+    audit = asyncio.run(verify(data))
+    assert (audit.verdict, audit.findings) == (Verdict.SOUND, [])
+
+
+def test_a_halt_does_not_wait_for_a_vault_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv(VAULT, str(tmp_path / "no directory"))
+    (tmp_path / "no directory").write_text("")
+    data = tmp_path / "data"
+    assert qpubus("init", "--data", data).code == 0
+    by_operator = ("--key", data / "keys" / "operator.pem", "--data", data)
+    with running_bus(data):
+        done = qpubus("halt", "--site", "--id", "h1", "--why", STOP, *by_operator)
+        assert done.code == 0, done.err
+        assert [each["reason"] for each in qpubus("halts", "--json", "--data", data).json] == [UNKEPT]
+        lifted = qpubus("resume", "h1", "--why", LIFT, "--key", data / "keys" / "approver.pem", "--data", data)
+        assert lifted.code == 1
+        assert "the text could not be kept" in lifted.err
+    assert files_with(b"Quokka", data, tmp_path / "state") == []
+
+
+def refused(data: Path, job_id: str, why: str) -> None:
+    """Have a job declared that a halt refuses; its agent is told why."""
+    path = data / "examples" / f"{job_id}.json"
+    path.write_bytes(orjson.dumps(orjson.loads((data / "examples" / "h2-vqe.json").read_bytes()) | {"job_id": job_id}))
+    assert why in qpubus("submit", path, "--dry-run", "--data", data).out
+    assert qpubus("submit", path, "--wait", "--data", data).code == 1
+
+
+def mandate_ended(data: Path, key: Path) -> None:
+    """Have a mandate granted and ended, for a reason."""
+    bounds = ("--purpose", "VQE", "--device", "onprem-iontrap-1", "--per-job", "1", "--total", "1", "--expires", "1d")
+    options = ("--agent", AGENT, "--id", "m1", *bounds, "--key", key, "--yes", "--data", data)
+    granted = qpubus("mandate", "grant", *options)
+    assert granted.code == 0, granted.err
+    assert qpubus("mandate", "revoke", "m1", "--why", LEAVE, "--key", key, "--data", data).code == 0
+
+
+def test_who_keeps_a_subjects_first_texts_at_once_keeps_them_under_one_key(tmp_path: Path) -> None:
+    texts = [f"reason {number}" for number in range(8)]
+    for round_ in range(10):
+        subject, start = f"{ALICE}-{round_}", Barrier(len(texts))
+
+        def kept(text: str, subject: str = subject, start: Barrier = start) -> str:
+            start.wait()
+            return Vault(tmp_path).keep_reason(text, subject, "job-1")
+
+        with ThreadPoolExecutor(len(texts)) as writers:
+            pointers = list(writers.map(kept, texts))
+        assert [Vault(tmp_path).told(pointer) for pointer in pointers] == texts

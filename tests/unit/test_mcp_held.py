@@ -10,6 +10,7 @@ import pytest
 from mcp import Client
 
 from qpubus.mcp.reading_matter import bell_arguments
+from schemas.reasons_kept import pointed_at
 from tests.support.commands import qpubus
 from tests.support.everything import VISITOR, everything_at_mcp
 from tests.support.mcp_site import refused, told
@@ -68,6 +69,8 @@ async def test_it_has_a_device_measured_anew(site: tuple[Path, str]) -> None:
                 break
             await asyncio.sleep(0.1)
     assert answers[0]["event"]["request_digest"] == first["digest"]
+    (requested,) = await events(directory, "--type", "CalibrationRequested")
+    assert pointed_at(requested["event"]["reason"]) is not None, "the vault keeps what it said"
 
 
 async def events(directory: Path, *wanted: str) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """Whom the notifier tells what, and when; nothing is sent here."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from agents.notices import Addressee, Board, Notice, Plan
@@ -47,9 +48,9 @@ def requested(quorum: int = 1, roles: tuple[str, ...] = ()) -> ApprovalRequested
 class Hearing:
     """A board that hears events as they are said."""
 
-    def __init__(self, plan: Plan = PLAN, began_us: int = START_US) -> None:
+    def __init__(self, plan: Plan = PLAN, began_us: int = START_US, reasons: Callable[[str], str] = str) -> None:
         self.world = World(stages=())
-        self.board = Board(plan, began_us)
+        self.board = Board(plan, began_us, reasons)
 
     def say(self, role: Role, event: Event) -> "Hearing":
         self.board.hear(self.world.say(role, f"{role}:main", event))
@@ -135,6 +136,15 @@ def test_delegates_in_a_ring_do_not_end_in_silence() -> None:
         for each, other in zip(PEOPLE, (*PEOPLE[1:], PEOPLE[0]), strict=True)
     ]
     assert waiting(replace(PLAN, people=ring)).told(0) == [("approval", ADA)]
+
+
+def test_a_reason_that_the_vault_keeps_is_told_in_one_line() -> None:
+    plan = replace(PLAN, alarms=(BEN,))
+    hearing = Hearing(plan, reasons=lambda pointer: f"{pointer}: smoke\r\nBcc: all@lab.example")
+    halt: HaltOrdered = halted("h1", "site", SITE, APPROVER)
+    [notice] = hearing.say(Role.GATEWAY, halt).due(0)
+    assert f"{halt.person}: {halt.reason}: smoke" in notice.text
+    assert "\r" not in notice.text
 
 
 def test_guard_alarms_and_halts_reach_everybody_who_is_named_for_them() -> None:

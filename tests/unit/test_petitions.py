@@ -10,7 +10,6 @@ import pytest
 
 from agents.approver import PlainSigner, grant
 from agents.gateway import Gateway
-from agents.petitions import Petition
 from agents.replies import Receipt, Refused, Said
 from qpubus.signing import signer_of, ssh_key_in
 from schemas.admission import ROOT_SOURCE
@@ -28,6 +27,7 @@ from schemas.events import (
     MandateStatement,
 )
 from schemas.keys import key_id, raw_public_key
+from schemas.petitions import Petition
 from streams.policy import POLICY
 from streams.worker import Site, Worker
 from tests.support.bell import bell_manifest

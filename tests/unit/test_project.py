@@ -3,7 +3,6 @@
 import ast
 import importlib
 import importlib.metadata
-import json
 import re
 import shlex
 import subprocess
@@ -11,6 +10,7 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
+import orjson
 import pytest
 from packaging.requirements import Requirement
 from typer._click.exceptions import UsageError
@@ -124,7 +124,7 @@ def test_a_lock_holds_hashes_and_no_address(lock: Path) -> None:
 
 def test_the_lock_of_the_judges_holds_hashes_and_no_address() -> None:
     text = (ROOT / "tests" / "node" / "package-lock.json").read_text()
-    packages = {name: each for name, each in json.loads(text)["packages"].items() if name}
+    packages = {name: each for name, each in orjson.loads(text)["packages"].items() if name}
     assert "://" not in text
     assert [name for name, each in packages.items() if not each.get("integrity", "").startswith("sha512-")] == []
 

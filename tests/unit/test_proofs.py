@@ -18,6 +18,7 @@ from schemas.proofs import (
     approval_payload,
     completes,
     declared_manifest,
+    is_as_declared,
     jws_key_id,
     sign_jws,
     sign_manifest,
@@ -129,6 +130,50 @@ def test_what_an_agent_declared_is_read_from_its_own_proof() -> None:
     assert declared_manifest(intent, raw_public_key(KEY)) == MANIFEST
     assert completes(completed, MANIFEST)
     assert not completes(completed.model_copy(update={"purpose": "other"}), MANIFEST)
+
+
+@pytest.mark.parametrize("left_out", [(), ("objective", "data_class")], ids=["as_our_clients_sign", "without_defaults"])
+def test_an_intent_is_as_declared_with_what_the_gateway_completes_and_nothing_else(left_out: tuple[str, ...]) -> None:
+    payload = rfc8785.dumps({name: value for name, value in plain(MANIFEST).items() if name not in left_out})
+    proof = sign_jws(payload, KEY, KEY_ID, TYPE_INTENT)
+    completed = MANIFEST.model_copy(update={"seed": 7, "idempotency_key": "once", "signature": "s"})
+    intent = IntentDeclared(job_id="job-1", agent_key_id=KEY_ID, agent_proof=proof, manifest=completed)
+    assert is_as_declared(intent, raw_public_key(KEY))
+    altered = completed.model_copy(update={"purpose": "other"})
+    assert not is_as_declared(intent.model_copy(update={"manifest": altered}), raw_public_key(KEY))
+
+
+def test_a_seed_that_the_agent_declared_is_not_for_the_gateway_to_change() -> None:
+    declared = MANIFEST.model_copy(update={"seed": 7})
+    proof = sign_jws(rfc8785.dumps(plain(declared)), KEY, KEY_ID, TYPE_INTENT)
+    intent = IntentDeclared(job_id="job-1", agent_key_id=KEY_ID, agent_proof=proof, manifest=declared)
+    assert is_as_declared(intent, raw_public_key(KEY))
+    changed = intent.model_copy(update={"manifest": declared.model_copy(update={"seed": 8})})
+    assert not is_as_declared(changed, raw_public_key(KEY))
+
+
+def test_a_proof_that_is_no_canonical_json_is_refused_though_it_says_the_same() -> None:
+    proof = sign_jws(orjson.dumps(plain(MANIFEST)), KEY, KEY_ID, TYPE_INTENT)
+    intent = IntentDeclared(job_id="job-1", agent_key_id=KEY_ID, agent_proof=proof, manifest=MANIFEST)
+    with pytest.raises(ProofInvalid, match="RFC 8785"):
+        is_as_declared(intent, raw_public_key(KEY))
+
+
+def test_a_signature_that_held_under_one_key_is_not_believed_under_another() -> None:
+    proof = sign_jws(PAYLOAD, KEY, KEY_ID, TYPE_INTENT)
+    assert verify_jws(proof, KEY.public_key(), TYPE_INTENT) == PAYLOAD
+    with pytest.raises(ProofInvalid, match="does not hold"):
+        verify_jws(proof, OTHER.public_key(), TYPE_INTENT)
+    with pytest.raises(ProofInvalid, match="typ"):
+        verify_jws(proof, KEY.public_key(), TYPE_WITHDRAWAL)
+
+
+def test_a_signature_that_failed_fails_again() -> None:
+    head, body, _ = sign_jws(PAYLOAD, KEY, KEY_ID, TYPE_INTENT).split(".")
+    forged = f"{head}.{body}.{urlsafe_b64encode(bytes(64)).rstrip(b'=').decode()}"
+    for _ in range(2):
+        with pytest.raises(ProofInvalid, match="does not hold"):
+            verify_jws(forged, KEY.public_key(), TYPE_INTENT)
 
 
 def test_an_intent_that_names_another_key_than_its_proof_does_not_hold() -> None:

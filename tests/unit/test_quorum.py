@@ -3,6 +3,7 @@
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from replay import standalone
 from schemas.keys import raw_public_key
 from schemas.note import Kind, NoteKey
 from schemas.quorum import PolicyInvalid, parse_policy
@@ -54,6 +55,14 @@ def test_a_log_is_known_by_its_key() -> None:
     assert [log.name for log in policy.logs] == ["w1.example"]
 
 
+def test_the_trees_of_one_sealer_may_be_listed_as_they_are_printed() -> None:
+    raw = raw_public_key(Ed25519PrivateKey.from_private_bytes(bytes(range(32))))
+    trees = [NoteKey(f"qpubus/k/{topic}/0", Kind.TEXT, raw) for topic in ("intents", "results")]
+    text = "".join(f"log {tree.text}\n" for tree in trees) + "quorum none\n"
+    assert list(parse_policy(text.encode()).logs) == trees
+    assert standalone.read_policy(text).logs == [raw, raw]
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -83,6 +92,8 @@ def test_a_log_is_known_by_its_key() -> None:
 def test_what_is_no_policy_is_refused(text: str) -> None:
     with pytest.raises(PolicyInvalid):
         parse_policy(text.encode())
+    with pytest.raises(standalone.Unreadable):
+        standalone.read_policy(text)
 
 
 def test_the_line_that_is_wrong_is_named() -> None:

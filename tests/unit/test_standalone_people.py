@@ -12,7 +12,7 @@ from replay import standalone
 from schemas.events import HumanProof, KeyEnrolled
 from schemas.keys import key_id, raw_public_key
 from schemas.people import PersonKey, person_signed, point_of, read_ssh_key, read_ssh_signature, signed_words
-from tests.support.jobs import halted
+from tests.support.jobs import halted, key_of
 from tests.support.world import SITE
 from tests.unit.test_people import ORIGIN, PAYLOAD, RP_ID, UP, UV, assertion, hardware_signature, plain, ssh_signed
 
@@ -134,6 +134,21 @@ def test_a_halt_is_checked_over_the_same_words() -> None:
     fields = {name: value for name, value in order.model_dump().items() if name != "proof"}
     words = standalone.canonical({"fields": standalone.plain(fields), "site": SITE, "type": "qpubus.HaltOrdered"})
     assert words == signed_words(order, SITE)
+
+
+@pytest.mark.parametrize("is_after", [True, False])
+def test_a_halt_counts_up_to_where_governance_ends_its_persons_key(*, is_after: bool) -> None:
+    order = halted("h1", "site", SITE, "operator:ada")
+    public = raw_public_key(key_of("operator:ada"))
+    key = standalone.Key(order.proof.key_id, public, "operator:ada", "operator", [], revoked=True, revoked_at=7)
+    record = standalone.Record("governance", 8 if is_after else 6, 0, {}, b"", b"", "")
+    said = standalone.Event(record, "HaltOrdered", order.model_dump(), "", key, 1, 0, [])
+    if is_after:
+        with pytest.raises(standalone.Wrong) as wrong:
+            standalone.check_person(said, SITE, {key.key_id: key})
+        assert wrong.value.reason == "person_key_revoked"
+    else:
+        standalone.check_person(said, SITE, {key.key_id: key})
 
 
 @pytest.mark.parametrize(

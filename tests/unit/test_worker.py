@@ -1,23 +1,26 @@
 """A worker over the embedded log: what it reads, what it says, and what it says again after a crash."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from schemas.admission import Refused
-from schemas.envelope import Cause, Inputs, Stray
+from schemas.admission import Refused, Stored
+from schemas.envelope import Cause, Inputs, Record, Stray
 from schemas.events import AlarmRang, EventRejected, InputsNoted, IntentRefused, IntentWithdrawn
 from schemas.topics import TOPICS, Role
 from streams.author import Draft
 from streams.course import Course
 from streams.journal import outputs_of, walk
 from streams.log.embedded import EmbeddedLog, create
-from streams.log.port import partition_of
-from streams.reader import Reader
+from streams.log.port import LogError, Place, partition_of
+from streams.reader import FETCH, Reader
 from streams.stage import Heard, Output, Stage
 from streams.worker import Site, Worker, new_course
+from tests.support.memory_log import MemoryLog
 from tests.support.scene import EPOCH_US, SITE, Scene
 
 
@@ -84,6 +87,77 @@ async def test_an_input_is_answered_once(tmp_path: Path) -> None:
         while await worker.step():
             pass
         assert len(await answers(scene)) == 1
+
+
+class SlowLog(MemoryLog):
+    """Takes its time over appends of what a stage says; tells when one begins, and when something is read meanwhile."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda: EPOCH_US)
+        self.happened: list[str] = []
+        self.has_begun = asyncio.Event()
+
+    async def append(self, records: Sequence[Record | Stray]) -> list[Place]:
+        """Append all records or none, a while later."""
+        if records[0].topic != "approvals":
+            return await super().append(records)
+        self.happened.append("begun")
+        self.has_begun.set()
+        for _ in range(10):
+            await asyncio.sleep(0)
+        places = await super().append(records)
+        self.happened.append("done")
+        return places
+
+    async def read(self, topic: str, partition: int, offset: int, limit: int) -> list[Stored]:
+        """Records from `offset` on."""
+        records = await super().read(topic, partition, offset, limit)
+        if topic == "intents" and records and self.happened:
+            self.happened.append("read")
+        return records
+
+
+async def test_the_next_page_is_read_while_what_follows_from_one_is_appended_and_appended_behind_it() -> None:
+    scene = Scene(log := SlowLog())
+    await scene.found()
+    worker = worker_of(scene)
+    await worker.step()
+    await scene.say("gateway:main", *(withdrawal(f"job-{number}") for number in range(FETCH + 100)))
+    log.happened.clear()
+    while await worker.step():
+        pass
+    assert log.happened[:5] == ["begun", "read", "done", "begun", "done"]
+    heard = [item for item in await heard_on(scene, "governance", "approvals") if isinstance(item, Heard)]
+    decisions = [item.inputs.decision for item in heard if item.inputs]
+    assert decisions == list(range(1, FETCH + 101))
+
+
+async def test_a_step_that_was_broken_off_leaves_no_saved_state_that_is_ahead_of_the_log(tmp_path: Path) -> None:
+    scene = Scene(log := SlowLog())
+    await scene.found()
+    await scene.say("gateway:main", *(withdrawal(f"job-{number}") for number in range(200)))
+    worker = worker_of(scene, tmp_path)
+    step = asyncio.create_task(worker.step())
+    await log.has_begun.wait()
+    step.cancel()
+    await asyncio.gather(step, return_exceptions=True)
+    await worker.save()
+    worker = worker_of(scene, tmp_path)
+    while await worker.step():
+        pass
+    assert len(await answers(scene)) == 200
+
+
+async def test_nothing_is_appended_behind_an_append_that_failed() -> None:
+    scene = Scene(log := SlowLog())
+    await scene.found()
+    await scene.say("gateway:main", *(withdrawal(f"job-{number}") for number in range(FETCH + 100)))
+    log.failure = LogError("the disk is full")
+    with pytest.raises(LogError, match="full"):
+        await worker_of(scene).step()
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert await answers(scene) == []
 
 
 async def test_a_worker_started_anew_answers_nothing_twice_and_has_the_same_state(tmp_path: Path) -> None:
@@ -161,7 +235,9 @@ async def test_a_stage_that_only_reads_notes_its_inputs_after_256_runs(tmp_path:
             read = Inputs(number, 1, (("alarms", 1),))
             noted = Draft("intents", InputsNoted(runs=1), SITE, EPOCH_US, cause, inputs=read)
             cause = tuple(await scene.say("stage:orchestrator", noted))
-        await worker_of(scene).step()
+        worker = worker_of(scene)
+        while await worker.step():
+            pass
         said = (await outputs_of(COUNTING, scene.log, 0, {SITE: scene.root}))[SITE]
         assert [(output.event, len(output.inputs.runs)) for output in said if output.inputs] == [
             (InputsNoted(runs=256), 256)
@@ -198,3 +274,20 @@ async def test_a_saved_state_of_another_log_is_passed_over(tmp_path: Path) -> No
         await short.say("gateway:main", withdrawal("job-1"))
         await worker_of(short, tmp_path / "states").step()
         assert len(await answers(short)) == 1
+
+
+async def test_a_worker_that_hears_its_stage_say_what_it_never_said_saves_nothing(tmp_path: Path) -> None:
+    async with scene_at(tmp_path / "log") as scene:
+        hearing = replace(COUNTING, inputs=("governance", "approvals"))
+        sites = {SITE: Site(scene.root, scene.keys["stage:policy"])}
+        overtaken = Worker(hearing, scene.log, 0, sites, tmp_path / "states")
+        await overtaken.step()
+        await overtaken.save()
+        [saved] = (tmp_path / "states").iterdir()
+        before = saved.read_bytes()
+        another_says = IntentRefused(job_id="job-1", intent_digest="00" * 32, reason="counted", message="1")
+        read = Inputs(1, 1, (("intents", 1),))
+        await scene.say("stage:policy", Draft("approvals", another_says, "job-1", EPOCH_US, inputs=read))
+        await overtaken.step()
+        await overtaken.save()
+        assert saved.read_bytes() == before

@@ -67,10 +67,11 @@ def committed(line: Line, data: bytes, aborted: Sequence[tuple[int, int]], offse
         while begun and begun[-1][1] <= batch.base:
             dropped.add(begun.pop()[0])
         if batch.attributes & _CONTROL:
-            if next(_records(line, batch)).key[2:4] == _ABORT:
+            if _records(line, batch)[0].key[2:4] == _ABORT:
                 dropped.discard(batch.producer)
         elif not (batch.attributes & _TRANSACTIONAL and batch.producer in dropped):
-            found += (record for record in _records(line, batch) if record.offset >= offset)
+            records = _records(line, batch)
+            found += records if batch.base >= offset else [each for each in records if each.offset >= offset]
         following = max(following, batch.base + batch.last_delta + 1)
     return found, following
 
@@ -78,21 +79,29 @@ def committed(line: Line, data: bytes, aborted: Sequence[tuple[int, int]], offse
 def stored_of(line: Line, place: int, kept: Kept) -> Stored:
     """A record as a reader of the log sees it at its place. A header that has no value at all makes it a stray one."""
     record: Record | Stray
-    if None in [text for _, text in kept.headers]:
-        record = Stray(line.topic, kept.key, kept.value, tuple((name, text or b"") for name, text in kept.headers))
+    topic, key, value, headers = line.topic, kept.key, kept.value, kept.headers
+    if None in [text for _, text in headers]:
+        record = Stray(topic, key, value, tuple((name, text or b"") for name, text in headers))
     else:
-        record = received(line.topic, kept.key, kept.value, kept.headers)  # type: ignore[arg-type]  # none is None
-    return Stored(line.topic, line.partition, place, kept.timestamp * 1_000, record)
+        record = received(topic, key, value, headers)  # type: ignore[arg-type]  # none is None
+    return tuple.__new__(Stored, (topic, line.partition, place, kept.timestamp * 1_000, record))
 
 
 def bare_of(place: int, kept: Kept) -> Bare:
     """The same record without what proves it."""
     key, value = kept.key, kept.value
-    if value is not None and key and None not in [text for _, text in kept.headers]:
-        texts = texts_of(key, kept.headers)  # type: ignore[arg-type]  # none is None
-        if texts:
-            return Bare(place, key.decode(), value, texts[_TIME].decode())
+    if value is not None and key and (texts := _texts(key, kept.headers)):
+        return tuple.__new__(Bare, (place, key.decode(), value, texts[_TIME].decode()))
     return Bare(place, "", b"", "")
+
+
+def _texts(key: bytes, headers: Sequence[tuple[str, bytes | None]]) -> tuple[bytes, ...]:
+    """The texts of a record's headers from `ce_id` to `qb_inputs`; none where a header has no value at all."""
+    try:
+        texts = texts_of(key, headers)  # type: ignore[arg-type]  # None cannot be joined, and a seal is looked at here
+    except TypeError:
+        return ()
+    return () if headers[-1][1] is None else texts
 
 
 def _batches(line: Line, data: bytes, offset: int) -> Iterator[_Batch]:
@@ -118,12 +127,12 @@ def _batches(line: Line, data: bytes, offset: int) -> Iterator[_Batch]:
         expected, at = base + delta + 1, end
 
 
-def _records(line: Line, batch: _Batch) -> Iterator[Any]:
+def _records(line: Line, batch: _Batch) -> list[Any]:
     """The records of a batch; by aiokafka's compiled reader, if that can read them."""
     try:
-        yield from list(DefaultRecordBatch(batch.data))
+        return list(DefaultRecordBatch(batch.data))
     except UnicodeDecodeError:
-        yield from _slowly(line, batch)
+        return list(_slowly(line, batch))
     except CorruptRecordException as error:
         raise corrupt(line, batch.base, str(error)) from None
 

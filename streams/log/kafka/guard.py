@@ -13,6 +13,9 @@ from streams.log.port import LogError
 REPLICAS_IN_SYNC_MIN = 2
 """So many brokers hold what was acknowledged, where a topic has more than one replica."""
 _MIN_IN_SYNC = "min.insync.replicas"
+_TIERED, _LOCAL = "remote.storage.enable", ("local.retention.ms", "local.retention.bytes")
+_KEPT = {"", "-1", "-2"}
+"""For ever, or as the topic as a whole, which is for ever, too."""
 _HARM = {
     "cleanup.policy": "records would be compacted away",
     "retention.ms": "records would be deleted by age",
@@ -62,6 +65,13 @@ def faults(topic: str, settings: Mapping[str, str | None], replicas: int) -> lis
         for name, wanted in LEDGER.items()
         if not _holds(name, settings.get(name) or "", wanted)
     ]
+    if settings.get(_TIERED) == "true":
+        wrong += [
+            f"{topic}: {name} is {settings[name]} with {_TIERED}: old records would be in a remote store alone, whose "
+            f"copies Kafka neither counts nor checks; {_mend(topic, name, '-1')}"
+            for name in _LOCAL
+            if (settings.get(name) or "") not in _KEPT
+        ]
     in_sync = int(settings.get(_MIN_IN_SYNC) or 0)
     if in_sync < min(replicas, REPLICAS_IN_SYNC_MIN):
         wrong.append(

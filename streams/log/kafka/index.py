@@ -3,7 +3,6 @@
 It is believed of a topic-partition only if the last record that had been counted there still stands at its offset.
 """
 
-import os
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import orjson
 
+from streams.disk import put
 from streams.log.kafka.batches import Kept, Line, committed
 from streams.log.kafka.track import Track
 from streams.log.kafka.wire import Wire
@@ -53,12 +53,7 @@ class Index:
                 )
                 self._known[_name(line)] = {"marks": marks, "last": [track.last.offset, _digest(track.last)]}
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        beside = self._path.with_suffix(".new")
-        with beside.open("wb") as file:
-            file.write(orjson.dumps(self._known))
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(self._path)
+        put(self._path, orjson.dumps(self._known))
 
 
 def _name(line: Line) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import repeat
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,21 +20,23 @@ from aiokafka.errors import (
 from schemas.admission import Stored
 from schemas.envelope import Record, Stray, headers_of
 from schemas.topics import TOPICS
-from streams.log.kafka.batches import Line
+from streams.log.kafka.batches import Kept, Line
 from streams.log.kafka.guard import check_ledger
 from streams.log.kafka.reading import KafkaReader
 from streams.log.kafka.settings import MESSAGE_BYTES_MAX
 from streams.log.kafka.wire import Options
 from streams.log.port import AppendFenced, AppendUnknown, Bare, LogCorrupt, LogError, Place, partition_of
 
-BATCH_BYTES = 1 << 20
-"""Records of one topic-partition are written in batches of this size, or of one record that is larger."""
+BATCH_BYTES = 2 << 20
+"""Records of one topic-partition are written in batches of this size, one after the other: each costs a round trip."""
 TRANSACTION_S = 15
 """After this time the broker ends the transaction of a writer that has gone away."""
 APPEND_S = 60.0
 """How long an append, or a start, waits for a broker that is away."""
 CLOSE_S = 5.0
 _HINT_EVERY_S = 1.0
+_LINES_KEPT = 1_024
+"""Sites whose topic-partitions are known without reckoning."""
 
 
 class _Entry(NamedTuple):
@@ -43,6 +46,13 @@ class _Entry(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: list[tuple[str, bytes]]
+
+
+class _Sent(NamedTuple):
+    """Records of a topic-partition that the broker has, not yet committed: their offsets, and its time for each."""
+
+    offsets: list[int]
+    times_ms: list[int]
 
 
 class _Waiting(NamedTuple):
@@ -67,6 +77,7 @@ class KafkaLog:
         self._producer = producer
         self._id = transactional_id
         self._group = group
+        self._lines: dict[tuple[str, bytes | None], Line] = {}
         self._handed: dict[Line, int] = {}
         self._hinted_s = 0.0
         self._settled: set[int] = set()
@@ -139,7 +150,7 @@ class KafkaLog:
         self._alive()
         if not records:
             return []
-        return await self._append([self._entry(record) for record in records])
+        return await self._append(list(map(self._entry, records)))
 
     async def bring(self, records: Sequence[Stored]) -> list[Place]:
         """Append records that another log has, each to the partition number that it has there: for an import."""
@@ -202,18 +213,24 @@ class KafkaLog:
             raise (AppendFenced if self._fenced else LogError)(self._failed)
 
     def _entry(self, record: Record | Stray) -> _Entry:
-        if record.topic not in self._reader.topics:
-            known = ", ".join(self._reader.topics)
-            raise LogError(f"the log at {self._reader.bootstrap} has no topic {record.topic!r}; its topics: {known}")
         if isinstance(record, Record):
-            key: bytes | None = record.key.encode()
-            headers = headers_of(record)
-        else:
-            key, headers = record.key, record.headers
-            if not all(name.isprintable() for name, _ in headers):
-                raise LogError(f"{record.topic}: a header's name is no text, and Kafka's clients write nothing else")
-        partition = partition_of(key, self.partitions) if key else 0
-        return _Entry(Line(record.topic, partition), key, record.value, list(headers))
+            key = record.key.encode()
+            return _Entry(self._line(record.topic, key), key, record.value, list(headers_of(record)))
+        if not all(name.isprintable() for name, _ in record.headers):
+            raise LogError(f"{record.topic}: a header's name is no text, and Kafka's clients write nothing else")
+        return _Entry(self._line(record.topic, record.key), record.key, record.value, list(record.headers))
+
+    def _line(self, topic: str, key: bytes | None) -> Line:
+        line = self._lines.get((topic, key))
+        if line is not None:
+            return line
+        if topic not in self._reader.topics:
+            known = ", ".join(self._reader.topics)
+            raise LogError(f"the log at {self._reader.bootstrap} has no topic {topic!r}; its topics: {known}")
+        line = Line(topic, partition_of(key, self.partitions) if key else 0)
+        if len(self._lines) < _LINES_KEPT:
+            self._lines[topic, key] = line
+        return line
 
     async def _write(self) -> None:
         """Write what waits, transaction by transaction, and answer."""
@@ -242,26 +259,23 @@ class KafkaLog:
                 by_line.setdefault(entry.line, []).append(entry)
         firsts: dict[Line, int] = {}
         try:
-            offsets = await self._send(by_line)
-            firsts = {line: there[0] for line, there in offsets.items()}
+            sent = await self._send(by_line)
+            firsts = {line: there.offsets[0] for line, there in sent.items()}
             await self._reader.veil(firsts)
             await self._commit()
-            taken = await self._taken(offsets)
+            taken = await self._taken(by_line, sent)
         finally:
             self._reader.unveil(firsts)
-        return [[Place(*each.line, next(taken[each.line])) for each in waiting.entries] for waiting in appends]
+        return [[Place(*line, next(taken[line])) for line, *_ in waiting.entries] for waiting in appends]
 
-    async def _send(self, by_line: Mapping[Line, list[_Entry]]) -> dict[Line, list[int]]:
-        """Write all records of a transaction; their offsets. After an error they are aborted and none counts."""
+    async def _send(self, by_line: Mapping[Line, list[_Entry]]) -> dict[Line, _Sent]:
+        """Write all records of a transaction. After an error they are aborted and none counts."""
         try:
             async with asyncio.timeout(APPEND_S):
                 await self._producer.begin_transaction()
                 sent = [await self._batches(line, entries) for line, entries in by_line.items()]
                 await self._hint()
-                return {
-                    line: [(await base).offset + at for count, base in batches for at in range(count)]
-                    for line, batches in zip(by_line, sent, strict=True)
-                }
+                return {line: await _told(batches) for line, batches in zip(by_line, sent, strict=True)}
         except (KafkaError, TimeoutError, OSError) as error:
             if isinstance(error, ProducerFenced | InvalidProducerEpoch):
                 raise self._fail(AppendFenced, "") from None
@@ -297,10 +311,12 @@ class KafkaLog:
         except (KafkaError, TimeoutError, OSError) as error:
             raise self._fail(AppendUnknown, _words(error)) from None
 
-    async def _taken(self, offsets: Mapping[Line, list[int]]) -> dict[Line, Iterator[int]]:
+    async def _taken(
+        self, by_line: Mapping[Line, list[_Entry]], sent: Mapping[Line, _Sent]
+    ) -> dict[Line, Iterator[int]]:
         """The places of what is committed. Where they cannot be read, who appended must not believe it failed."""
         try:
-            return {line: iter(await self._reader.places(line, there)) for line, there in offsets.items()}
+            return {line: iter(await self._reader.places(line, _kept(by_line[line], sent[line]))) for line in sent}
         except LogError as error:
             unknown = self._fail(AppendUnknown, str(error))
             raise (error if isinstance(error, LogCorrupt) else unknown) from None
@@ -327,6 +343,23 @@ class KafkaLog:
         else:
             self._failed = f"the log at {at} is closed to {self._id}: nothing was appended ({why}); open it again"
         return kind(self._failed)
+
+
+async def _told(batches: Sequence[tuple[int, asyncio.Future[Any]]]) -> _Sent:
+    """Where the broker put the records of some batches, of which each has so many."""
+    offsets: list[int] = []
+    times_ms: list[int] = []
+    for count, answer in batches:
+        told = await answer
+        offsets += range(told.offset, told.offset + count)
+        times_ms += repeat(told.timestamp, count)
+    return _Sent(offsets, times_ms)
+
+
+def _kept(entries: Sequence[_Entry], sent: _Sent) -> list[Kept]:
+    """Records as the broker keeps them."""
+    places = zip(sent.offsets, sent.times_ms, entries, strict=True)
+    return [Kept(offset, time_ms, key, value, headers) for offset, time_ms, (_, key, value, headers) in places]
 
 
 async def _stopped(producer: AIOKafkaProducer) -> None:

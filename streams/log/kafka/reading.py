@@ -8,10 +8,10 @@ from typing import TypeVar
 
 from schemas.admission import Stored
 from schemas.topics import TOPICS
-from streams.log.kafka.batches import Line, committed
+from streams.log.kafka.batches import Kept, Line, committed
 from streams.log.kafka.index import Index
 from streams.log.kafka.track import Page, Track
-from streams.log.kafka.wire import NotAllowed, Options, Wire
+from streams.log.kafka.wire import Fetched, NotAllowed, Options, Wire
 from streams.log.port import Bare, LogError, LogIncomplete
 
 POLL_S = 1.0
@@ -39,6 +39,8 @@ class KafkaReader:
         self._polls: dict[int, asyncio.Task[None]] = {}
         self._unreadable: set[str] = set()
         self._looked: dict[int, tuple[float, dict[str, int]]] = {}
+        self._read_to: dict[Line, int] = {}
+        self._ahead: dict[Line, tuple[int, asyncio.Task[Fetched]]] = {}
 
     @classmethod
     async def open(cls, options: Options, topics: Sequence[str] = TOPICS, index: Path | None = None) -> "KafkaReader":
@@ -136,13 +138,18 @@ class KafkaReader:
                 poll.result()
 
     async def settle(self, partition: int) -> None:
-        """Return when all that had been written when this was called is decided: it can be read, or never will be."""
+        """Return when all that had been written when this was called is decided: it can be read, or never will be.
+
+        An append of this process is not read before all its topics can show it, so it is waited for as others' are.
+        """
         written = await self._wire.written_ends(partition)
+        veiled = {line: track.veils for line, track in self._tracks.items() if line.partition == partition}
         loop = asyncio.get_running_loop()
         until, pause_s = loop.time() + SETTLE_S, _SETTLE_AGAIN_S
         while True:
             now = await self._look(partition)
-            behind = sorted(topic for topic, end in written.items() if now[topic] < end)
+            hidden = {line.topic for line, veils in veiled.items() if veils & self._tracks[line].veils}
+            behind = sorted(hidden | {topic for topic, end in written.items() if now[topic] < end})
             if not behind:
                 return
             if loop.time() > until:
@@ -155,11 +162,12 @@ class KafkaReader:
 
     async def close(self) -> None:
         """Keep the index and close all connections."""
-        for poll in self._polls.values():
-            poll.cancel()
+        for task in (*self._polls.values(), *(fetch for _, fetch in self._ahead.values())):
+            task.cancel()
             with suppress(asyncio.CancelledError, LogError):
-                await poll
-        self.keep_index()
+                await task
+        with suppress(OSError):  # without it the next process counts again
+            await asyncio.to_thread(self.keep_index)
         await self._wire.close()
 
     def keep_index(self) -> None:
@@ -193,14 +201,15 @@ class KafkaReader:
             if line in self._tracks:
                 self._tracks[line].unveil(offset)
 
-    async def places(self, line: Line, offsets: Sequence[int]) -> list[int]:
-        """The places of records that were committed at these offsets just now; waits until they can be read."""
+    async def places(self, line: Line, written: Sequence[Kept]) -> list[int]:
+        """The places of records that were committed just now; waits until they can be read."""
         track = await self._track(line)
+        offsets = [each.offset for each in written]
         count, after = len(offsets), offsets[-1] + 1
         async with track.lock:
             if track.offset == offsets[0] == after - count:  # nobody wrote in between: no need to read them back
                 first = track.place
-                track.pass_over(count)
+                track.pass_over(written)
                 while track.offset <= after:
                     await self._fetch(line, track, first + count, after, wait_ms=int(POLL_S * 1_000))
                 return list(range(first, first + count))
@@ -250,13 +259,32 @@ class KafkaReader:
         return track
 
     async def _fetch(self, line: Line, track: Track, place: int, offset: int, wait_ms: int = 0) -> tuple[Page, bool]:
-        """What the broker has at an offset, which is that of `place`, and whether it is all there was."""
-        fetched = await self._wire.fetch(line, offset, wait_ms)
+        """What the broker has at an offset, which is that of `place`, and whether it is all there is now.
+
+        Who reads on and on has the next page fetched while this one is in use.
+        """
+        ahead = None if wait_ms else self._taken_ahead(line, offset)
+        fetched = await ahead if ahead else None
+        is_fresh = fetched is None or not fetched.data
+        if fetched is None or is_fresh:
+            fetched = await self._wire.fetch(line, offset, wait_ms)
         records, following = committed(line, fetched.data, fetched.aborted, offset)
         page = Page(place, offset, records, following)
+        if self._read_to.get(line, 0) == offset and following < fetched.end:
+            self._ahead[line] = following, asyncio.create_task(self._wire.fetch(line, following))
+            await asyncio.sleep(0)  # the request goes on its way
+        self._read_to[line] = following
         if following > offset:
             page = track.keep(page)
-        return page, following >= fetched.end or following == offset
+        return page, following == offset or (is_fresh and following >= fetched.end)
+
+    def _taken_ahead(self, line: Line, offset: int) -> "asyncio.Task[Fetched] | None":
+        """The fetch at an offset that is on its way; one that is for another place is of no use any more."""
+        at, fetch = self._ahead.pop(line, (0, None))
+        if fetch and at != offset:
+            fetch.cancel()
+            return None
+        return fetch
 
     async def _track(self, line: Line) -> Track:
         track = self._tracks.get(line)

@@ -7,6 +7,7 @@ records only, as trees of checkpoints and the other engine do. So a place means 
 import asyncio
 from bisect import bisect_left, bisect_right
 from collections import deque
+from collections.abc import Sequence
 from operator import attrgetter
 
 from schemas.admission import Stored
@@ -98,11 +99,18 @@ class Track:
         self._pages.append(page)
         return page
 
-    def pass_over(self, count: int) -> None:
-        """Count records that stand next, one offset after the other, without having read them."""
+    def pass_over(self, written: Sequence[Kept]) -> None:
+        """Count records that this process has written, one offset after the other, without having read them.
+
+        Where somebody reads here they are kept as they were written, and what is read next is from memory.
+        """
+        following = written[-1].offset + 1
+        if self._pages:
+            self.keep(Page(self.place, self.offset, list(written), following))
+            return
         if self.offset in self._veils:
             self._veils[self.offset] = self.place
-        self.place, self.offset = self.place + count, self.offset + count
+        self.place, self.offset = self.place + len(written), following
         self._mark()
 
     def _mark(self) -> None:
@@ -124,6 +132,11 @@ class Track:
     def unveil(self, offset: int) -> None:
         """Show what this offset hid."""
         self._veils.pop(offset, None)
+
+    @property
+    def veils(self) -> frozenset[int]:
+        """The offsets from which something is hidden."""
+        return frozenset(self._veils)
 
     @property
     def shown(self) -> int:
