@@ -23,6 +23,7 @@ from qpubus.place import Place
 from qpubus.problem import Problem
 from replay.sites import sites_of
 from schemas.topics import Role
+from streams.disk import read_small
 from streams.log import reading as embedded
 from streams.log.database import Settings
 from streams.log.kafka.late import LateLog
@@ -31,6 +32,7 @@ from streams.log.making import new_log
 from streams.log.port import ReadableLog, partition_of
 from streams.log.reading import EmbeddedReader
 
+_FILE_BYTES_MAX = 1 << 20
 VIEWS, AUDITOR, ADMIN = "views", Role.AUDITOR.value, Role.ADMIN.value
 GOVERNOR = f"{ADMIN}:governing"
 """As whom the records of root and admins are written on Kafka; their seals say who they really are of."""
@@ -59,7 +61,7 @@ class Cluster:
     def _read(cls, path: Path, table: str | None) -> "Cluster":
         help_ = f'Write: access = "FOLDER"{f", in a table [{table}]" if table else ""}; registry = "URL" may follow.'
         try:
-            said = tomllib.loads(path.read_text())
+            said = tomllib.loads(read_small(path, _FILE_BYTES_MAX, doubted=table is None).decode())
             said = said if table is None else said[table]
             match said:
                 case {"access": str(access), **others} if set(others) <= {"registry", "site"}:
@@ -68,7 +70,7 @@ class Cluster:
                         return cls(path.parent / access, registry, site)
         except OSError as error:
             raise Problem(f"{path}: {error.strerror}", "Name a TOML file that can be read.") from None
-        except tomllib.TOMLDecodeError as error:
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise Problem(f"{path} is no TOML: {error}", help_) from None
         except KeyError:
             pass

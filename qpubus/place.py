@@ -38,7 +38,8 @@ class Place:
     def read_root_public_key(self) -> bytes:
         """The trust anchor; `Problem` if it is not there, or not the one that this account remembers."""
         try:
-            root_public_key = bytes.fromhex(read_small(self.root_public_key, _ROOT_BYTES_MAX).decode().strip())
+            content = read_small(self.root_public_key, _ROOT_BYTES_MAX, doubted=True)
+            root_public_key = bytes.fromhex(content.decode().strip())
         except FileNotFoundError:
             if self.has_log:
                 raise Problem(

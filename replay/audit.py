@@ -127,6 +127,8 @@ async def verify_log(
                         await found.take_all(settle(scan, log, partition, sites, audit))
                 if keeping and not found:
                     keeping.add(partition, scans, checkpoints)
+    if asked:
+        audit.unheld += asked.unheld(roots.values(), log.partitions)
     if not (found or audit.events or audit.refused):
         what = "the log holds no record: not even its founding, with which every log of a site begins"
         found.take([Finding(0, "", 0, 0, "", "founding_absent", what, is_missing=True)])
@@ -289,7 +291,7 @@ async def roots_of(log: EmbeddedReader, root: bytes | None = None) -> dict[str, 
 def _root_beside(log: EmbeddedReader) -> bytes:
     path = log.directory / _ROOT
     try:
-        root = bytes.fromhex(read_small(path, _ROOT_BYTES_MAX).decode().strip())
+        root = bytes.fromhex(read_small(path, _ROOT_BYTES_MAX, doubted=True).decode().strip())
     except (OSError, ValueError):
         raise LogError(f"{path} does not hold the root public key; restore it, everything is verified by it") from None
     if doubt := RootMemory(log.directory).doubt(root):

@@ -7,7 +7,7 @@ What a redacted bundle withholds says `replay.redaction`.
 """
 
 import base64
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -19,16 +19,16 @@ from replay.audit import collector_off
 from replay.gathering import HASHED, Gathering, Place
 from replay.provenance import Fact, envelope, named_documents, redacted_statement, statement
 from replay.redaction import withheld
-from schemas.admission import Stored
+from schemas.admission import EnrolledKey, Stored
 from schemas.checkpoints import head_holds, note_of, origin_of
 from schemas.digests import sha256_hex
-from schemas.envelope import EnvelopeInvalid, Record
-from schemas.events import CheckpointSealed, CheckpointWitnessed, TreeHead
+from schemas.envelope import EnvelopeInvalid, Record, number_of
+from schemas.events import CheckpointSealed, CheckpointWitnessed, EventRejected, TreeHead
 from schemas.keys import key_id, raw_public_key
 from schemas.merkle import tree_levels
 from schemas.note import Note, Signature
 from schemas.seal import seal_of
-from schemas.topics import Role
+from schemas.topics import REJECTS, Role
 from streams.log.port import ReadableLog
 
 KIND = "qpubus bundle"
@@ -68,7 +68,7 @@ async def bundle(
     with collector_off():
         records = await gathering.gather()
         round_ = await _round_of(gathering, records)
-    facts = gathering.facts(records.values())
+    facts = gathering.facts(_believed(gathering, records.values()))
     topics = {topic for topic, _ in records if topic in HASHED}
     content: dict[str, Any] = {
         "artifacts": {} if redacts else _documents(facts, artifacts),
@@ -105,7 +105,25 @@ async def provenance(
     signer = gathering.admission.keys.get(key_id(raw_public_key(key)))
     if signer is None or signer.revoked or signer.role != Role.AUDITOR.value:
         raise NotAuditor
-    return envelope(statement(gathering.site, job_id, gathering.facts(records.values()), {}), key)
+    facts = gathering.facts(_believed(gathering, records.values()))
+    return envelope(statement(gathering.site, job_id, facts, {}), key)
+
+
+def _believed(gathering: Gathering, records: Collection[Stored]) -> list[Stored]:
+    """The records that the stage in charge has not rejected: of the others a statement says nothing."""
+    rejected = set()
+    for stored in records:
+        match gathering.event(stored):
+            case EventRejected(topic=topic, offset=offset) if _is_in_charge(stored, topic):
+                rejected.add((topic, offset))
+            case _:
+                pass
+    return [stored for stored in records if (stored.topic, stored.offset) not in rejected]
+
+
+def _is_in_charge(rejection: Stored, topic: str) -> bool:
+    role, record = REJECTS.get(topic), rejection.record
+    return role is not None and isinstance(record, Record) and record.source == f"stage:{role.value}"
 
 
 async def _round_of(gathering: Gathering, records: Iterable[Place]) -> _Round:
@@ -136,13 +154,13 @@ async def _round_of(gathering: Gathering, records: Iterable[Place]) -> _Round:
 
 
 def _sealed(gathering: Gathering, sealed: CheckpointSealed, stored: Stored) -> _Round | None:
-    """The trees of a round; None if no enrolled sealer has signed them."""
+    """The trees of a round; None if no enrolled sealer has signed them, or only after its key was revoked."""
     record = stored.record
     try:
         key = gathering.admission.keys.get(seal_of(record.seal).key_id) if isinstance(record, Record) else None
+        if key is None or key.role != Role.SEALER.value or not _counts(key, stored):
+            return None
     except EnvelopeInvalid:
-        key = None
-    if key is None or key.role != Role.SEALER.value:
         return None
     sealer, notes = raw_public_key(key.public_key), {}
     for head in sealed.heads:
@@ -151,6 +169,13 @@ def _sealed(gathering: Gathering, sealed: CheckpointSealed, stored: Stored) -> _
             return None
         notes[head.topic] = note_of(origin, head, sealer)
     return _Round({head.topic: head for head in sealed.heads}, notes)
+
+
+def _counts(key: EnrolledKey, stored: Stored) -> bool:
+    """Whether a record by this key is within what its revocation, if there is one, lets count."""
+    if not key.revoked or key.counts_to is None or not isinstance(stored.record, Record):
+        return True
+    return number_of(stored.record.sequence, "sequence") <= key.counts_to.get(stored.topic, 0)
 
 
 def _documents(facts: Iterable[Fact], artifacts: ArtifactStore | None) -> dict[str, str | None]:

@@ -19,8 +19,8 @@ from schemas.checkpoints import Vocabulary, head_holds, note_of, origin_of
 from schemas.events import CheckpointSealed, CheckpointWitnessed, Cosignature
 from schemas.keys import raw_public_key
 from schemas.merkle import Frontier, leaf_hash
-from schemas.note import Note, NoteInvalid, Signature
-from schemas.topics import UNSEALED_ALONE
+from schemas.note import Note, Signature, parse_checkpoint
+from schemas.topics import TOPICS, UNSEALED_ALONE
 from streams.log.port import ReadableLog
 
 FETCH = 512
@@ -33,6 +33,10 @@ class Known(NamedTuple):
     size: int
     root: bytes
     said_by: str
+
+
+Kept = dict[tuple[str, str], list[Known]]
+"""By site and topic."""
 
 
 class Checkpoints:
@@ -75,31 +79,45 @@ class Checkpoints:
         `refused` tells the offsets of the refused records of a topic, in order.
         """
         audit.rounds += self._count
+        kept = self._kept(audit)
         for rounds in self._rounds.values():
             for each in rounds.findings:
                 yield each
             if "governance" in broken:
                 continue
             vocabulary = await self._vocabulary(log, rounds)
-            kept = self._kept(rounds, audit)
             for head in rounds.last.heads if rounds.last else ():
+                known = merged(rounds.of(head.topic), kept.pop((rounds.site, head.topic), []))
                 if head.topic not in broken:
                     corrections = await self._corrections(log, vocabulary, head.topic, refused(head.topic))
-                    tree = Tree(head.topic, self._partition, corrections)
-                    known = merged(rounds.of(head.topic), kept.get(head.topic, []))
-                    for each in tree.check(self.leaves.read(head.topic), known):
+                    for each in Tree(head.topic, self._partition, corrections).check(self.leaves, known):
                         yield each
             for each in self._signatures(rounds):
                 yield each
             self._count_on_log(rounds)
+        if kept and "governance" not in broken:
+            async for each in self._unsealed(log, refused, broken, kept):
+                yield each
         if self._coverage:
             self._tail(audit)
         for each in self._findings:
             yield each
 
-    async def _vocabulary(self, log: ReadableLog, rounds: Rounds) -> Vocabulary:
+    async def _unsealed(
+        self, log: ReadableLog, refused: Refusals, broken: Collection[str], kept: Kept
+    ) -> AsyncIterator[Finding]:
+        """What witnesses have kept of trees that no round on the log seals."""
+        vocabulary = await self._vocabulary(log, *self._rounds.values())
+        for (_, topic), known in kept.items():
+            if topic not in broken:
+                corrections = await self._corrections(log, vocabulary, topic, refused(topic))
+                for each in Tree(topic, self._partition, corrections).check(self.leaves, merged((), known)):
+                    yield each
+
+    async def _vocabulary(self, log: ReadableLog, *rounds: Rounds) -> Vocabulary:
         vocabulary, offset = Vocabulary(self._roots), 0
-        rounds.teach(vocabulary)
+        for each in rounds:
+            each.teach(vocabulary)
         while records := await log.read("governance", self._partition, offset, FETCH):
             vocabulary.read(records)
             offset = records[-1].offset + 1
@@ -141,9 +159,7 @@ class Checkpoints:
             if head:
                 text = note_of(self._origin(rounds, head.topic), head, rounds.public_key).text
                 line = Signature(cosignature.witness, bytes.fromhex(cosignature.key_id), cosignature.signature)
-                try:
-                    self._coverage.hear(head.topic, Note(text, (line,)))
-                except NoteInvalid as error:
+                for error in self._coverage.hear(head.topic, Note(text, (line,))):
                     what = f"round {number}, {head.topic}: {error}"
                     self._findings.append(about(stored, "cosignature_broken", what, rank=1))
 
@@ -157,23 +173,34 @@ class Checkpoints:
         if self._coverage and rounds.last and self._is_listed(rounds) and self._coverage.asked.policy.is_met(()):
             self._coverage.sizes.update({head.topic: head.size for head in rounds.last.heads})
 
-    def _kept(self, rounds: Rounds, audit: Audit) -> dict[str, list[Known]]:
-        """By topic, what witnesses have kept themselves."""
-        kept: dict[str, list[Known]] = {}
-        if self._coverage is None or rounds.last is None:
+    def _kept(self, audit: Audit) -> Kept:
+        """By site and topic, what witnesses have kept themselves: it binds a log without rounds as well."""
+        kept: Kept = {}
+        if self._coverage is None:
             return kept
-        if not self._is_listed(rounds):
-            audit.notes.append(
-                "the key of this log's sealer is not in the policy, so its cosignatures count for nothing"
-            )
-            return kept
-        origins = [(head.topic, self._origin(rounds, head.topic)) for head in rounds.last.heads]
-        try:
-            for topic, checkpoint in self._coverage.kept(origins):
-                known = Known(checkpoint.size, checkpoint.root, "a witness")
-                kept.setdefault(topic, []).append(known)
-        except NoteInvalid as error:
-            audit.notes.append(f"a checkpoint that was given as a witness's does not hold: {error}")
+        sealed = {rounds.site for rounds in self._rounds.values()}
+        listed = {rounds.site for rounds in self._rounds.values() if self._is_listed(rounds)}
+        if sealed > listed:
+            audit.notes.append("the key of this log's sealer is not in the policy, so its cosignatures do not cover it")
+        trees = {
+            origin_of(root, topic, self._partition): (site, topic)
+            for site, root in self._roots.items()
+            for topic in TOPICS
+        }
+        for note in self._coverage.asked.notes:
+            checkpoint = parse_checkpoint(note.text)
+            tree = trees.get(checkpoint.origin)
+            if tree is None:
+                continue
+            names, broken = self._coverage.cosigners(note)
+            what = f"a checkpoint of {checkpoint.origin} with {checkpoint.size} records"
+            audit.unheld += [f"{what}: {error}" for error in broken]
+            if names:
+                kept.setdefault(tree, []).append(Known(checkpoint.size, checkpoint.root, "a witness"))
+            elif not broken:
+                audit.unheld.append(f"{what}: no witness of the policy has cosigned it")
+            if tree[0] in listed or tree[0] not in sealed:
+                self._coverage.count(tree[1], checkpoint, names)
         return kept
 
     def _signatures(self, rounds: Rounds) -> Iterator[Finding]:
@@ -220,9 +247,9 @@ class Tree:
         self._frontier = Frontier()
         self._sound = 0
 
-    def check(self, leaves: Iterator[list[bytes]], known: Iterator[Known]) -> Iterator[Finding]:
+    def check(self, leaves: Leaves, known: Iterator[Known]) -> Iterator[Finding]:
         """Grow by `leaves` and compare at each size that is known, in rising order. The first difference is enough."""
-        waiting = chain.from_iterable(leaves)
+        waiting = chain.from_iterable(leaves.read(self._topic))
         for size, root, said_by in known:
             if size > self._frontier.size:
                 self._frontier.extend(self._corrected(list(islice(waiting, size - self._frontier.size))))
@@ -250,7 +277,7 @@ class Tree:
         return Finding(1, self._topic, self._partition, offset, "", reason, detail, is_missing)
 
 
-def merged(sealed: Iterator[Sealed], kept: Sequence[Known]) -> Iterator[Known]:
+def merged(sealed: Iterable[Sealed], kept: Sequence[Known]) -> Iterator[Known]:
     """What rounds and witnesses know of one tree, by rising size; sizes of rounds rise already."""
     left = sorted(kept, key=lambda each: each.size)
     for each in sealed:

@@ -1,9 +1,10 @@
 """What agents, gateway and people signed inside of events, in an audit: all of it holds, or a stage has refused it."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
+from replay.admissions import Admissions
 from replay.index import Index, Rows, Texts
 from replay.proofs import Keys, Proof, proofs_inside
 from replay.verdict import Finding
@@ -22,8 +23,10 @@ SIGNED: frozenset[type[Event]] = frozenset(
     }
 )
 """Events with signatures inside."""
-TELLING: frozenset[type[Event]] = frozenset({e.ApprovalRequested, e.IntentRefused, e.ApprovalRejected})
-"""Events that say what was to be signed, and what a stage has refused."""
+TELLING: frozenset[type[Event]] = frozenset(
+    {e.ApprovalRequested, e.IntentRefused, e.ApprovalRejected, e.IntentAdmitted}
+)
+"""Events that say what was to be signed, what a stage has refused, and what came of it."""
 _REASONS = {
     "agent": "agent_proof_invalid",
     "gateway": "gateway_proof_invalid",
@@ -115,6 +118,7 @@ class Inside:
         self.waiting = Rows[tuple[Any, ...]](index, (*Where._fields, "value"), tuple)
         self.asked = Rows[tuple[str, str]](index, ("digest", "statement"), tuple, is_looked_up=True)
         self.refused = Texts(index)
+        self.admissions = Admissions(index)
         self._statements = _Asked(self.asked)
 
     def hear(self, admitted: Admitted, before: int, keys: Keys, site: str) -> None:
@@ -128,6 +132,8 @@ class Inside:
                 self.asked.append((statement.intent_digest, statement.model_dump_json(exclude_defaults=True)))
             case e.IntentRefused() | e.ApprovalRejected() as said if admitted.role == Role.POLICY:
                 self.refused.update(_refused(type(said).__name__, cause.digest) for cause in admitted.causes)
+            case e.IntentAdmitted() as event:
+                self.admissions.hear(event, admitted)
             case said:
                 stored, where = admitted.stored, Where.of(admitted, before)
                 proofs = list(proofs_inside((said, admitted.source), keys, self._statements, _NO_INTENTS, site))
@@ -138,18 +144,25 @@ class Inside:
                     self._judge(said, where, proofs)
 
     def findings(self, admission: Admission, partition: int, rejected: Said, is_over: Ends) -> Iterator[Finding]:
-        """Signatures that do not count, of events that no stage refused; `admission` knows all keys and schemas."""
+        """Signatures that do not count, of events that no stage refused, and admissions that rest on nothing.
+
+        A refusal excuses no event that an admission rests on all the same. `admission` knows all keys and schemas.
+        """
         for *where, value in self.waiting:
             schema_id, body = unframe(value)
             said = decode(body, admission.schemas[schema_id])
             proofs = proofs_inside((said, ""), admission.keys, self._statements, _NO_INTENTS, admission.site)
-            self._judge(said, Where(*where), proofs)
+            self._judge(said, Where(*where), list(proofs))
         for fault in chain(self.faults, filter(is_over, self.doubtful)):
             is_refused = fault.excuse and _refused(fault.excuse, fault.digest) in self.refused
-            if not is_refused and rejected(fault.topic, fault.place) != fault.digest:
+            is_excused = is_refused or rejected(fault.topic, fault.place) == fault.digest
+            if not is_excused or self.admissions.rest_on(fault.digest):
                 yield Finding(1, fault.topic, partition, fault.place, "", fault.reason, fault.detail)
+        yield from self.admissions.findings(partition, self.refused)
 
-    def _judge(self, said: Event, where: "Where", proofs: Iterable[Proof]) -> None:
+    def _judge(self, said: Event, where: "Where", proofs: Sequence[Proof]) -> None:
+        if isinstance(said, e.ApprovalGranted) and all(proof.holds for proof in proofs):
+            self.admissions.grant(said)
         excuse = _EXCUSES.get(type(said))
         for proof in proofs:
             if not proof.holds:

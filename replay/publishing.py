@@ -13,10 +13,11 @@ from typing import NamedTuple
 from replay.shelves import Shelf, ShelfProblem
 from schemas.admission import Stored
 from schemas.checkpoints import note_of, origin_of
-from schemas.events import CheckpointSealed, TreeHead
+from schemas.events import CheckpointSealed, CheckpointWitnessed, TreeHead
 from schemas.keys import raw_public_key
 from schemas.merkle import Frontier, leaf_hashes, root_hash
-from schemas.note import Checkpoint, Note, NoteInvalid, parse_checkpoint, parse_note
+from schemas.note import Checkpoint, Note, NoteInvalid, Signature, parse_checkpoint, parse_note
+from schemas.quorum import Policy
 from schemas.tiles import CHECKPOINT, WIDTH, Tile, bundle, edge_tiles, number_path
 from schemas.topics import Role
 from streams.log.lines import record_line
@@ -27,45 +28,111 @@ from streams.trees import Trees, sizes_of
 
 Entries = list[tuple[Stored, bytes]]
 """Records with their digests."""
+_ROUNDS_KEPT = 512
+"""So many of the last rounds are looked through for one that witnesses have cosigned."""
 
 
-class Latest(NamedTuple):
-    """The last round on a log, the public key that sealed it, its site's root key, and trees that know all rounds."""
+class Round(NamedTuple):
+    """A round of checkpoints, the public key that sealed it, and by topic what witnesses have said of it."""
 
     sealed: CheckpointSealed
     sealer: bytes
+    lines: dict[str, list[Signature]]
+
+
+class Latest(NamedTuple):
+    """The last rounds on a log, oldest first, the root key of their site, and trees that know all rounds."""
+
+    rounds: tuple[Round, ...]
     root_public_key: bytes
     trees: Trees
 
-    def note(self, head: TreeHead) -> Note:
-        """The signed note of one of its heads."""
-        return note_of(origin_of(self.root_public_key, head.topic, self.sealed.partition), head, self.sealer)
+    @property
+    def sealed(self) -> CheckpointSealed:
+        """The last round."""
+        return self.rounds[-1].sealed
+
+    @property
+    def sealer(self) -> bytes:
+        """The public key that sealed the last round."""
+        return self.rounds[-1].sealer
+
+    def note(self, round_: Round, head: TreeHead) -> Note:
+        """The signed note of a head of a round, with the lines of witnesses."""
+        note = note_of(origin_of(self.root_public_key, head.topic, round_.sealed.partition), head, round_.sealer)
+        return note._replace(signatures=(*note.signatures, *round_.lines.get(head.topic, ())))
+
+    def due(self, policy: Policy | None) -> Round | None:
+        """The round to be published: the last that meets a policy, and None if none does.
+
+        Without a policy it is the last that any witness has cosigned, or the last of all where none has.
+        """
+        if policy:
+            return next((each for each in reversed(self.rounds) if self._meets(each, policy)), None)
+        return next((each for each in reversed(self.rounds) if each.lines), self.rounds[-1])
+
+    def _meets(self, round_: Round, policy: Policy) -> bool:
+        """Whether enough witnesses have cosigned all its trees that are not empty, and no cosignature is broken."""
+        try:
+            for head in round_.sealed.heads:
+                note = self.note(round_, head)
+                names = {each.name for each in policy.witnesses.values() if note.signed_by(each.key)}
+                if head.size and not policy.is_met(names):
+                    return False
+        except NoteInvalid:
+            return False
+        return True
 
 
-async def latest_round(log: ReadableLog, partition: int, roots: Mapping[str, bytes]) -> Latest | None:
-    """The last round of a partition number; None if nothing is sealed there yet."""
+async def latest_rounds(log: ReadableLog, partition: int, roots: Mapping[str, bytes]) -> Latest | None:
+    """The last rounds of a partition number; None if nothing is sealed there yet."""
     trees = Trees(log, partition, roots, topics=())
     reader = Reader(log, partition, ("governance", "checkpoints"), roots)
-    latest = None
+    rounds: dict[tuple[str, int], Round] = {}
+    site = ""
     while items := await reader.read():
         for item in items:
-            if isinstance(item, Heard) and isinstance(item.event, CheckpointSealed) and item.role == Role.SEALER:
-                key = reader.admission(item.site).keys[item.key_id]
-                latest = Latest(item.event, raw_public_key(key.public_key), roots[item.site], trees)
-                trees.hear(item.event)
-    if latest:
-        await trees.learn(sizes_of(latest.sealed)["governance"])
-    return latest
+            match item:
+                case Heard(event=CheckpointSealed() as sealed) if item.role == Role.SEALER:
+                    site = item.site
+                    key = reader.admission(site).keys[item.key_id]
+                    rounds[site, sealed.round] = Round(sealed, raw_public_key(key.public_key), {})
+                    trees.hear(sealed)
+                    if len(rounds) > _ROUNDS_KEPT:
+                        del rounds[next(iter(rounds))]
+                case Heard(event=CheckpointWitnessed() as witnessed) if (item.site, witnessed.round) in rounds:
+                    for each in witnessed.cosignatures:
+                        lines = rounds[item.site, witnessed.round].lines.setdefault(each.topic, [])
+                        line = Signature(each.witness, bytes.fromhex(each.key_id), each.signature)
+                        lines += [line] if line not in lines else []
+                case _:
+                    pass
+    if not rounds:
+        return None
+    found = tuple(round_ for (of, _), round_ in rounds.items() if of == site)
+    await trees.learn(sizes_of(found[-1].sealed)["governance"])
+    return Latest(found, roots[site], trees)
 
 
-async def publish(latest: Latest, head: TreeHead, shelf: Shelf, segments: Shelf | None) -> int:
-    """Publish the tree of one topic as the last round sealed it; how many records of it are new there."""
-    note = latest.note(head)
+async def publish(latest: Latest, round_: Round, head: TreeHead, shelf: Shelf, segments: Shelf | None) -> int:
+    """Publish the tree of one topic as a round sealed it; how many records of it are new there.
+
+    What is published already is never made shorter. Of a tree of the same size the lines of witnesses are brought up to
+    date.
+    """
+    note = latest.note(round_, head)
     prefix = parse_checkpoint(note.text).origin
-    published = _published(shelf, prefix)
+    there = _published(shelf, prefix)
+    published = parse_checkpoint(there.text) if there else Checkpoint(prefix, 0, Frontier().root())
     edges = _edges(shelf, prefix, published)
-    await _prove(latest.trees, head, published, edges)
-    if published.size == head.size and shelf.get(f"{prefix}/{CHECKPOINT}") is not None:
+    last = next(each for each in latest.sealed.heads if each.topic == head.topic)
+    await _prove(latest.trees, head if published.size <= head.size else last, published, edges)
+    if published.size > head.size:
+        return 0
+    if there and published.size == head.size:
+        note = _with_lines_of(there, note)
+        if note.data != there.data:
+            shelf.replace(f"{prefix}/{CHECKPOINT}", note.data)
         return 0
     growing = Growing(shelf, segments, prefix, published.size, edges)
     async for entries in _bundles(latest.trees, head, published.size - published.size % WIDTH):
@@ -75,13 +142,24 @@ async def publish(latest: Latest, head: TreeHead, shelf: Shelf, segments: Shelf 
     return head.size - published.size
 
 
-def _published(shelf: Shelf, prefix: str) -> Checkpoint:
-    """The checkpoint that is published; that of no records if there is none."""
+def _with_lines_of(there: Note, note: Note) -> Note:
+    """A note with those cosignatures of the published note of the same tree that it lacks."""
+    origin = parse_checkpoint(note.text).origin
+    own = {(each.name, each.key_id) for each in note.signatures}
+    kept = [each for each in there.signatures if (each.name, each.key_id) not in own and each.name != origin]
+    return note._replace(signatures=(*note.signatures, *kept))
+
+
+def _published(shelf: Shelf, prefix: str) -> Note | None:
+    """The checkpoint that is published; None if there is none."""
     data = shelf.get(f"{prefix}/{CHECKPOINT}")
     try:
-        return parse_checkpoint(parse_note(data).text) if data else Checkpoint(prefix, 0, Frontier().root())
+        note = parse_note(data) if data else None
+        if note:
+            parse_checkpoint(note.text)
     except NoteInvalid as error:
         raise ShelfProblem(f"{prefix}/{CHECKPOINT} is no checkpoint of ours ({error}); publish elsewhere") from None
+    return note
 
 
 def _edges(shelf: Shelf, prefix: str, published: Checkpoint) -> dict[int, list[bytes]]:

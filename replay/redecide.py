@@ -14,7 +14,7 @@ from replay.verdict import Progress
 from schemas.envelope import HEADERS, Record
 from streams.author import Written
 from streams.course import Course
-from streams.journal import JournalBroken, Step, decision_of, outputs_of, walk
+from streams.journal import JournalBroken, Step, decision_of, outputs_of, place_of, walk
 from streams.log.port import ReadableLog, partition_of
 from streams.reader import Item, Reader
 from streams.stage import AnyStage, Heard
@@ -25,7 +25,10 @@ _PROGRESS_EVERY = 256
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A decision that comes out otherwise today: where it stands, and its parts as they stand and as made again."""
+    """A decision that comes out otherwise today: where it stands, and its parts as they stand and as made again.
+
+    Of one that cannot be made again there are no parts, and `place` says why.
+    """
 
     stage: str
     site: str
@@ -37,7 +40,8 @@ class Difference:
         parts = "; ".join(
             f"{name} is {stood[:120]!r} and would be {again[:120]!r}" for name, stood, again in self.parts
         )
-        return f"{self.stage} at {self.site}, decision {self.decision} ({self.place}): {parts}"
+        where = f"{self.stage} at {self.site}, decision {self.decision}"
+        return f"{where} ({self.place}): {parts}" if parts else f"{where}: {self.place}"
 
 
 @dataclass
@@ -98,7 +102,7 @@ async def _outputs(
     try:
         return await outputs_of(stage, log, partition, roots)
     except JournalBroken as error:
-        result.differences.append(Difference(stage.source, ",".join(roots), 0, str(error), ()))
+        result.differences.append(Difference(stage.source, ",".join(roots), error.decision, error.what, ()))
         return {}
 
 
@@ -120,7 +124,7 @@ class _Again:
     def _begins(self, outputs: list[Heard], result: Redecision) -> bool:
         if not outputs or decision_of(outputs[0]) == 1:
             return True
-        place = f"decision 1 is missing before {outputs[0].cause}"
+        place = f"it is missing before {place_of(outputs[0].cause)}"
         result.differences.append(Difference(self._stage.source, self._site, 1, place, ()))
         return False
 
@@ -146,7 +150,7 @@ class _Again:
         except _Unsayable as error:
             result.differences.append(Difference(name, self._site, self._course.decision + 1, str(error), ()))
         except JournalBroken as error:
-            result.differences.append(Difference(name, self._site, done + 1, str(error), ()))
+            result.differences.append(Difference(name, self._site, error.decision, error.what, ()))
         finally:
             result.decisions[name] = result.decisions.get(name, 0) + done
             if progress:
@@ -165,7 +169,7 @@ class _Again:
 
     async def _difference(self, stood: Heard | None, again: Written | None) -> Difference:
         place = stood.cause if stood else again.cause if again else None
-        where = f"{place.topic} {place.source} {place.sequence}" if place else ""
+        where = place_of(place) if place else ""
         record = await self._record(stood) if stood else None
         parts = tuple(_parts(record, again.record if again else None))
         return Difference(self._stage.source, self._site, self._course.decision, where, parts)

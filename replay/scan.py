@@ -38,13 +38,14 @@ _READ = frozenset({wire_name(kind) for kind in _KEPT})
 
 
 _LASTING = {
-    **dict.fromkeys(("rejections", "declared", "named", "sealed", "asked", "excused")),
+    **dict.fromkeys(("rejections", "declared", "named", "sealed", "asked", "excused", "granted", "used")),
     "refused": 0,
+    "faults": 0,
     "doubtful": 0,
     "journal": 3,
 }
 """What a later audit goes on from, and where in its rows the topic stands in which it was read. In a sound log no cause
-is early, and of signatures that do not hold all are excused."""
+is early. Signatures that do not hold are all excused in it, until an admission rests on them."""
 _COUNTED = frozenset({"faults", "doubtful", "waiting"})
 """Rows of which the third cell counts the records before."""
 _DETAIL_MAX = 240
@@ -151,6 +152,9 @@ class SiteScan:
             "sealed": self.traces.sealed,
             "asked": self.inside.asked,
             "excused": self.inside.refused,
+            "granted": self.inside.admissions.granted,
+            "admitted": self.inside.admissions.named,
+            "used": self.inside.admissions.used,
             "faults": self.inside.faults,
             "doubtful": self.inside.doubtful,
             "waiting": self.inside.waiting,

@@ -41,6 +41,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from itertools import groupby
 from typing import Any, NamedTuple, NoReturn
 
 from cryptography.exceptions import InvalidSignature
@@ -145,6 +146,12 @@ _OF_BYTES = frozenset(
 """Reasons for which no record can be rejected that holds."""
 _OF_WORDS = frozenset({"body_undecodable", "device_forbidden", "value_oversized"})
 """Those of them that cannot be seen of a record whose words are withheld."""
+_EXCUSES: Mapping[str, str] = {
+    "IntentDeclared": "IntentRefused",
+    "ApprovalGranted": "ApprovalRejected",
+    "ApprovalDenied": "ApprovalRejected",
+}
+"""What policy says of an event whose signatures inside do not hold; it names that event as its cause."""
 _SHOWN = frozenset({"SchemaPublished", "KeyEnrolled", "KeyRevoked", "EventRejected"})
 """What may not be withheld: without it nothing else could be believed, or a revocation could be hidden."""
 _UNCHECKED: Mapping[str, tuple[str, ...]] = {
@@ -822,7 +829,7 @@ class Ledger:
         self.keys = {key_id_of(root): Key(key_id_of(root), root, "root", "root", [])}
         self.schemas: dict[int, Schema] = {}
         self.signatures = 0
-        self._held: set[tuple[bytes, int, bytes]] = set()
+        self._held: set[tuple[str, bytes, int, bytes]] = set()
         self._sequences: dict[tuple[str, str], int] = {}
 
     def judge(self, record: Record) -> Event:
@@ -890,13 +897,13 @@ class Ledger:
         root = root_of_path(leaf_hash(digest), place, size, path)
         if root is None:
             raise Wrong("seal_broken", "the audit path has another length than the batch's size asks for")
-        if (signature, size, root) in self._held:
+        if (key.key_id, signature, size, root) in self._held:
             return
         self.signatures += 1
         message = pae("application/vnd.qpubus.batch.v1", root + size.to_bytes(8, "big"))
         if not holds(key.raw, signature, message):
             raise Wrong("seal_broken", "the seal does not hold for these bytes")
-        self._held.add((signature, size, root))
+        self._held.add((key.key_id, signature, size, root))
 
     def _count(self, record: Record, key: Key) -> int:
         text, author = record.texts["sequence"], (key.source, record.topic)
@@ -1517,6 +1524,8 @@ class Report:
     signatures: int = 0
     proven: int = 0
     withheld: int = 0
+    root_given: bool = False
+    uncovered: list[str] = field(default_factory=list)
     unchecked: list[str] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -1535,7 +1544,9 @@ def verify(data: bytes, root: bytes | None = None, policy: Policy | None = None)
         bundle = read_bundle(data)
     except Unreadable as error:
         return Report(UNREADABLE, notes=[str(error)])
-    return _Verification(bundle, root or bundle.root, policy).run()
+    report = _Verification(bundle, root or bundle.root, policy).run()
+    report.root_given = root is not None
+    return report
 
 
 class _Verification:
@@ -1548,6 +1559,8 @@ class _Verification:
         self.events: list[Event] = []
         self.uncovered: list[str] = []
         self._failed: dict[tuple[str, int], tuple[Record | Other, Wrong]] = {}
+        self._rejected: set[tuple[str, int]] = set()
+        self._governed = 0
 
     def run(self) -> Report:
         report = self.report
@@ -1566,10 +1579,11 @@ class _Verification:
         self._note_withheld()
         report.signatures += self.ledger.signatures
         report.findings.sort(key=lambda each: each.rank)
+        report.uncovered = list(dict.fromkeys(self.uncovered)) if self.policy else []
         if report.findings:
             first = [each for each in report.findings if each.rank == report.findings[0].rank]
             report.verdict = INCOMPLETE if all(each.is_missing for each in first) else TAMPERED
-        elif self.policy and self.uncovered:
+        elif report.uncovered:
             report.verdict = UNCOVERED
         report.story = list(story(self.bundle.job, self.events))
         return report
@@ -1592,11 +1606,11 @@ class _Verification:
 
     def _reject(self) -> None:
         """Records that do not hold are no finding where the stage in charge has rejected them for the same reason."""
-        rejections = {}
+        rejections: dict[tuple[str, int], Event] = {}
         for event in self._all("EventRejected"):
             topic, offset = event.text("topic"), event.fields.get("offset")
-            is_here = event.fields.get("partition") == self.bundle.partition and isinstance(offset, int)
-            if is_here and REJECTS.get(topic) == event.key.role:
+            is_here = event.fields.get("partition") == self.bundle.partition
+            if is_here and isinstance(offset, int) and REJECTS.get(topic) == event.key.role:
                 rejections[topic, offset] = event
         excused = 0
         for place, (record, wrong) in self._failed.items():
@@ -1610,6 +1624,7 @@ class _Verification:
                 self._find(0, _at(place), wrong.reason, str(wrong))
         if excused:
             self.report.notes.append(f"{excused} records were rejected on the log and are not believed")
+        self._rejected = set(rejections)
         self.events = [event for event in self.events if not self._is_dropped(event, rejections)]
 
     def _is_dropped(self, event: Event, rejections: Mapping[Any, Event]) -> bool:
@@ -1656,10 +1671,19 @@ class _Verification:
     def _prove_inclusion(self) -> None:
         sealers = [key for key in self.ledger.keys.values() if key.role == "sealer"]
         cosigned: set[str] = set()
+        self._check_governance_goes_on()
+        if not self.bundle.checkpoints:
+            what = (
+                "no sealed tree is told of, so anything may be left out, a revocation too: bundle a log that is sealed"
+            )
+            self._find(2, "the bundle", "checkpoint_absent", what, is_missing=True)
         for topic in WRITERS:
             records = [record for record in self.bundle.records if record.topic == topic]
             note = self.bundle.checkpoints.get(topic)
             head = None
+            if note is None and records and self.bundle.checkpoints:
+                what = "its checkpoint is not there, so nothing proves its records: a round seals every topic"
+                self._find(2, topic, "checkpoint_absent", what, is_missing=True)
             if note is not None:
                 try:
                     head = self._head(note, topic, sealers)
@@ -1674,6 +1698,31 @@ class _Verification:
             self.report.notes.append(f"{unproven} records came after the checkpoints: their order is not proven yet")
         self.report.witnesses = sorted(cosigned)
 
+    def _check_governance_goes_on(self) -> None:
+        """That governance has no gaps: neither in its places nor in the numbers that each of its authors gave."""
+        records = [record for record in self.bundle.records if record.topic == "governance"]
+        offsets = [record.offset for record in records]
+        if offsets != list(range(len(offsets))):
+            what = "its records do not follow on one another: one that is not there may revoke a key"
+            self._find(2, "governance", "governance_incomplete", what, is_missing=True)
+        accepted = {
+            (event.text("source"), event.fields.get("next_sequence"))
+            for event in self._all("GapAccepted")
+            if event.text("topic") == "governance"
+        }
+        believed = {event.record.place for event in self.events}
+        last: dict[str, int] = {}
+        for record in records:
+            if isinstance(record, Other) or not _NUMBER.match(record.texts["sequence"]):
+                continue
+            source, number = record.texts["source"], int(record.texts["sequence"])
+            follows = number <= last.get(source, 0) + 1
+            if record.place in believed and not follows and (source, number) not in accepted:
+                what = f"{source} has said something before its number {number} that is not there"
+                self._find(2, _at(record.place), "sequence_gap", what, is_missing=True)
+            if record.place in believed or follows:
+                last[source] = max(number, last.get(source, 0))
+
     def _head(self, note: str, topic: str, sealers: Sequence[Key]) -> Head:
         """The tree in a note that an enrolled sealer has signed."""
         origin = f"qpubus/{key_id_of(self.root)}/{topic}/{self.bundle.partition}"
@@ -1684,16 +1733,36 @@ class _Verification:
                     self.report.signatures += 1
                     if not holds(key.raw, data, head.text.encode()):
                         raise Wrong("checkpoint_broken", "the sealer's signature does not hold")
+                    if topic == "governance":
+                        self._governed = head.size
+                    if key.revoked:
+                        self._check_revoked_sealer(key)
                     if self.policy and self.policy.logs and key.raw not in self.policy.logs:
                         self.uncovered.append(f"{topic}: the policy does not list the sealer's key")
                     return head
         raise Wrong("checkpoint_unsigned", "no enrolled sealer has signed it")
 
+    def _check_revoked_sealer(self, key: Key) -> None:
+        """That a sealer's key was revoked after it sealed, as far as the sealed governance tells.
+
+        A tree holds the revocation if it goes beyond its place; that one it can only have sealed after it.
+        """
+        place = sum(each.topic == "governance" and each.offset < key.revoked_at for each in self.bundle.records)
+        if self._governed > place:
+            what = f"the sealer's key {key.key_id} had been revoked before: the governance that is sealed says so"
+            raise Wrong("key_revoked", what)
+        note = (
+            f"the sealer's key {key.key_id} was revoked, after this round as far as can be seen here: who has the key "
+            "could have sealed it later"
+        )
+        if note not in self.report.notes:
+            self.report.notes.append(note)
+
     def _check_paths(self, topic: str, records: Sequence[Record | Other], head: Head | None) -> None:
         before, proven = -1, 0
         for record in records:
             if not record.proof:
-                self.uncovered.append(f"{topic}: a record came after the checkpoint")
+                self.uncovered.append(f"{topic}: records came after the checkpoint")
                 if head and record.offset < head.size:
                     what = "it stood in the sealed tree, but nothing proves it: records of the tree may be gone"
                     self._find(2, _at(record.place), "proof_absent", what, is_missing=True)
@@ -1740,23 +1809,49 @@ class _Verification:
     # What is inside
 
     def _open_events(self) -> None:
-        answered = {cause[:3] for event in self._all("IntentRefused", "ApprovalRejected") for cause in event.causes}
+        answered = {(event.type, cause[3]) for event in self._all(*_EXCUSES.values()) for cause in event.causes}
+        obeyed = {cause[3] for event in self._all("IntentAdmitted") for cause in event.causes}
         declared = {event.job: event for event in self._all("IntentDeclared")}
         asked: dict[str, list[Any]] = {}
         for event in self._all("ApprovalRequested"):
             statement = event.fields.get("statement")
             if isinstance(statement, dict):
                 asked.setdefault(str(statement.get("intent_digest")), []).append(statement)
-        grants = {(event.text("approver"), event.text("intent_digest")) for event in self._all("ApprovalGranted")}
+        grants: set[tuple[str, str]] = set()
         for event in self.events:
             if event.record.withheld:
                 continue
             try:
-                self._open(event, asked, declared, grants)
+                self._open(event, asked, declared)
             except Wrong as wrong:
-                if event.name not in answered:
+                is_refused = (_EXCUSES.get(event.type, ""), event.digest) in answered and event.digest not in obeyed
+                if not is_refused:
                     self._find(0, _of(event), wrong.reason, str(wrong))
+            else:
+                if event.type == "ApprovalGranted":
+                    grants.add((event.text("approver"), event.text("intent_digest")))
+        self._check_decisions(declared, grants)
         self._note_revoked()
+
+    def _check_decisions(self, declared: Mapping[str, Event], grants: set[tuple[str, str]]) -> None:
+        """That what was admitted was declared, granted, and not refused; `grants` are those that hold."""
+        refused = {self._intent_of(event) for event in self._all("IntentRefused")} - {""}
+        for event in self._all("IntentAdmitted"):
+            if self._intent_of(event) in refused:
+                self._find(1, _of(event), "intent_refused", "policy admits an intent that it also refused")
+            if event.record.withheld:
+                continue
+            try:
+                self._check_admission(event, declared.get(event.job), grants)
+            except Wrong as wrong:
+                self._find(0, _of(event), wrong.reason, str(wrong))
+
+    def _intent_of(self, decided: Event) -> str:
+        """The digest of the intent that policy decided on; empty where words are withheld and it could be several."""
+        if not decided.record.withheld:
+            return decided.text("intent_digest")
+        intents = [event.digest for event in self._all("IntentDeclared") if event.job == decided.job]
+        return intents[0] if len(intents) == 1 else ""
 
     def _note_revoked(self) -> None:
         """Name the keys of agents and approvers whose end policy's journal places, of which a bundle has a part."""
@@ -1775,7 +1870,6 @@ class _Verification:
         event: Event,
         asked: Mapping[str, list[Any]],
         declared: Mapping[str, Event],
-        grants: set[tuple[str, str]],
     ) -> None:
         """Check what is signed inside an event."""
         keys = self.ledger.keys
@@ -1802,8 +1896,6 @@ class _Verification:
                 check_person(event, self.bundle.site, keys)
             case "TraceSealed" if event.job in declared and not declared[event.job].record.withheld:
                 check_trace(event, declared[event.job])
-            case "IntentAdmitted":
-                self._check_admission(event, declared.get(event.job), grants)
             case _:
                 pass
 
@@ -1871,7 +1963,7 @@ class _Verification:
 
     def _check_provenance(self) -> None:
         try:
-            said = self._signed_statement()
+            subject, said = self._signed_statement()
         except Wrong as wrong:
             self._find(2, "the provenance", wrong.reason, str(wrong))
             return
@@ -1889,9 +1981,37 @@ class _Verification:
             digest = each.get("digest") if isinstance(each, dict) else None
             if not isinstance(digest, dict) or digest.keys() != {"sha256"} or str(digest["sha256"]) not in known:
                 self._find(2, "the provenance", "dependency_unknown", f"{str(each)[:120]} is nothing of this bundle")
+        believed = [event for event in self.events if event.record.place not in self._rejected]
+        if any(event.job == self.bundle.job for event in self._all("IntentDeclared")):
+            self._compare(Told(self.bundle.site, self.bundle.job, believed, subject), subject, said)
 
-    def _signed_statement(self) -> dict[str, Any]:
-        """The predicate of the statement that an auditor has signed."""
+    def _compare(self, told: "Told", subject: dict[str, Any], said: dict[str, Any]) -> None:
+        """That a statement says of the job what its events say."""
+        definition, run = (
+            each if isinstance(each, dict) else {} for each in map(said.get, ("buildDefinition", "runDetails"))
+        )
+        for name, is_so, expected in (
+            ("subject", subject, told.subject()),
+            ("buildType", definition.get("buildType"), "urn:qpubus:job:v1"),
+            ("internalParameters", definition.get("internalParameters"), told.rules()),
+            ("builder", run.get("builder"), told.builder()),
+            ("metadata", run.get("metadata"), told.metadata()),
+        ):
+            if is_so != expected:
+                what = f"its {name} is {str(is_so)[:300]}, and by the events {str(expected)[:300]}"
+                self._find(3, "the provenance", "provenance_differs", what)
+        needed, possible = told.dependencies()
+        listed = definition.get("resolvedDependencies")
+        named = {_key(each) for each in listed} if isinstance(listed, list) else set()
+        for each in sorted(named - needed.keys() - possible.keys()):
+            what = f"{each[:160]} is by the events no dependency of the job"
+            self._find(3, "the provenance", "dependency_other", what)
+        for each in sorted(needed.keys() - named):
+            what = f"it leaves out that the job rests on {each[:160]}"
+            self._find(3, "the provenance", "dependency_absent", what, is_missing=True)
+
+    def _signed_statement(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Subject and predicate of the statement that an auditor has signed."""
         match self.bundle.dsse:
             case {
                 "payload": str(encoded),
@@ -1916,9 +2036,9 @@ class _Verification:
                 "_type": "https://in-toto.io/Statement/v1",
                 "predicateType": "https://slsa.dev/provenance/v1",
                 "predicate": dict(predicate),
-                "subject": [{"digest": {"sha256": str(subject)}}],
-            } if subject in self._ends():
-                return predicate
+                "subject": [{"digest": {"sha256": str(digest)}} as subject],
+            } if digest in self._ends():
+                return subject, predicate
         raise Wrong("statement_invalid", "it is no SLSA provenance of this job's end")
 
     def _ends(self) -> set[str]:
@@ -1933,6 +2053,115 @@ def _asked(declared: Event) -> dict[str, Any]:
     if declared.record.withheld:
         return {"intent": {"sha256": declared.digest}}
     return {"manifest": plain(declared.fields.get("manifest"))}
+
+
+_DEPENDENCIES: Mapping[str, str] = {
+    "PolicyPublished": "policy",
+    "PriceListPublished": "prices",
+    "IntentDeclared": "intent",
+    "ApprovalGranted": "grant",
+    "IntentAdmitted": "admission",
+    "DeviceSnapshotTaken": "snapshot taken",
+    "ReservationGranted": "slot",
+}
+"""By event type, under which name a job depends on it."""
+_ENDS = frozenset({"JobCompleted", "JobFailed", "JobCancelled", "IntentRefused"})
+
+
+class Told:
+    """What a statement must say of a job that was declared, by its events.
+
+    Where the words of the intent are withheld it says less: nothing that stands in the body of an event.
+    """
+
+    def __init__(self, site: str, job: str, events: Iterable[Event], subject: Mapping[str, Any]) -> None:
+        """`subject` is the one that is stated: it tells the end where words are withheld and no event is an end."""
+        self._site, self._job = site, job
+        self._facts = sorted(events, key=lambda event: event.time_us)
+        self._own = [event for event in self._facts if event.job == job]
+        intent = next(event for event in self._own if event.type == "IntentDeclared")
+        self.is_redacted = bool(intent.record.withheld)
+        self._began = next((event for event in self._own if event.type == "StepStarted"), intent)
+        stated = [event for event in self._own if {"sha256": event.digest} == subject.get("digest")]
+        last = stated if self.is_redacted and stated else self._own
+        self._end = next((event for event in reversed(self._own) if event.type in _ENDS), last[-1])
+        result, slot = self._last("ResultRecorded"), self._last("ReservationGranted")
+        self._result = None if self.is_redacted else result
+        self._slot = None if self.is_redacted else slot
+        self._device = result.text("device") if result else slot.text("device") if slot else ""
+
+    def subject(self) -> dict[str, Any]:
+        """The result, or what ended the job without one."""
+        if self._result:
+            return _named(f"result of {self._job}", self._result.text("result_digest"))
+        return _named(f"{self._end.type} of {self._job}", self._end.digest)
+
+    def rules(self) -> dict[str, str]:
+        """By which rules it was admitted and placed."""
+        if self.is_redacted:
+            return {}
+        decided = {"admission": self._last("IntentAdmitted"), "placement": self._last("PlacementDecided")}
+        return {name: event.text("rule") for name, event in decided.items() if event and event.text("rule")}
+
+    def builder(self) -> dict[str, Any]:
+        """The device that ran it, with the versions that it told last."""
+        if self.is_redacted:
+            return {"id": f"urn:qpubus:{self._site}"}
+        taken = [event for event in self._facts if event.type == "DeviceSnapshotTaken"]
+        own = [event for event in taken if event.text("device") == self._device]
+        version = {name: own[-1].text(name) for name in ("firmware", "compiler")} if own else {}
+        return {"id": f"urn:qpubus:{self._site}:device:{self._device}", "version": version}
+
+    def metadata(self) -> dict[str, str]:
+        """When it began and ended: by the first step, or by the intent where none was begun."""
+        return {
+            "invocationId": self._slot.text("reservation_id") if self._slot else self._job,
+            "startedOn": self._began.record.texts["time"],
+            "finishedOn": self._end.record.texts["time"],
+        }
+
+    def dependencies(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What the job rests on, and what it may rest on where only withheld words would tell."""
+        needed, possible = dict[str, Any](), dict[str, Any]()
+        policies = {event.text("policy_digest") for event in self._own if event.type == "IntentAdmitted"}
+        snapshots = {event.text("snapshot_digest") for event in self._own if event.type == "StepStarted"}
+        prices = [event for event in self._facts if event.type == "PriceListPublished"]
+        for event in self._facts:
+            match event.type:
+                case "PolicyPublished":
+                    is_needed = event.digest in policies
+                case "PriceListPublished":
+                    is_needed = event is prices[-1]
+                case "DeviceSnapshotTaken":
+                    is_needed = event.text("snapshot_digest") in snapshots
+                case _:
+                    is_needed = event.job == self._job
+            if name := _DEPENDENCIES.get(event.type):
+                topic, source, sequence = event.name
+                uri = f"urn:qpubus:{self._site}:{topic}:{source}:{sequence}"
+                stated = {**_named(name, event.digest), "uri": uri}
+                is_untold = self.is_redacted and event.type in {"PolicyPublished", "DeviceSnapshotTaken"}
+                if is_needed or is_untold:
+                    (possible if is_untold else needed)[_key(stated)] = stated
+        documents = [] if self.is_redacted else [_named("snapshot", each) for each in snapshots if each]
+        for event in self._own:
+            manifest = event.fields.get("manifest") if event.type == "IntentDeclared" else None
+            artifacts = manifest.get("artifacts") if isinstance(manifest, dict) else None
+            if isinstance(artifacts, dict):
+                documents += [_named(name, digest) for name, digest in artifacts.items()]
+        return needed | {_key(each): each for each in documents}, possible
+
+    def _last(self, type_: str) -> Event | None:
+        return next((event for event in reversed(self._own) if event.type == type_), None)
+
+
+def _named(name: str, digest: Any) -> dict[str, Any]:
+    return {"name": name, "digest": {"sha256": digest}}
+
+
+def _key(stated: Any) -> str:
+    """A text that is the same for what is stated equally."""
+    return json.dumps(stated, sort_keys=True, default=str)
 
 
 def _at(place: tuple[str, int]) -> str:
@@ -1971,14 +2200,22 @@ _TOLD: Mapping[str, str] = {
 
 
 def story(job: str, events: Iterable[Event]) -> Iterator[str]:
-    """The job in a few lines, by signed time, each event after its causes."""
+    """The job in a few lines, by signed time, each event after its causes; what is repeated is told once."""
+    for told, run in groupby(_lines(job, events), key=lambda line: line[1]):
+        times = [time for time, _ in run]
+        again = f" ({len(times)} times, until {times[-1]})" if len(times) > 1 else ""
+        yield f"{times[0]}  {told}{again}"
+
+
+def _lines(job: str, events: Iterable[Event]) -> Iterator[tuple[str, str]]:
+    """Time and words of each event that is told."""
     for event in in_order([event for event in events if event.job == job]):
         time = event.record.texts["time"][:19].replace("T", " ")
         if event.record.withheld:
-            yield f"{time}  {event.type}, said by {event.key.source}"
+            yield time, f"{event.type}, said by {event.key.source}"
         elif template := _TOLD.get(event.type):
             with suppress(KeyError, ValueError, TypeError, AttributeError, IndexError):
-                yield f"{time}  {template.format_map(event.fields)[:240]}"
+                yield time, template.format_map(event.fields)[:240]
 
 
 def in_order(events: Sequence[Event]) -> Iterator[Event]:
@@ -2006,11 +2243,12 @@ def printable(text: str) -> str:
     return "".join(sign if sign.isprintable() else f"\\x{ord(sign):02x}" for sign in text)
 
 
-def show(report: Report, is_root_given: bool) -> None:
+def show(report: Report) -> None:
     """Print a report for a person."""
     facts = [("verdict", VERDICTS[report.verdict])]
     if report.verdict != UNREADABLE:
-        asked = "the one you gave" if is_root_given else "FROM THE BUNDLE ITSELF: compare it, or give yours with --root"
+        theirs = "FROM THE BUNDLE ITSELF: compare it, or give yours with --root"
+        asked = "the one you gave" if report.root_given else theirs
         facts += [
             ("job", f"{report.job} at {report.site}"),
             ("root key", f"{report.root} ({asked})"),
@@ -2027,6 +2265,8 @@ def show(report: Report, is_root_given: bool) -> None:
         print(f"not checked {what}")
     for note in report.notes:
         print(printable(f"note: {note}"))
+    for what in report.uncovered:
+        print(printable(f"uncovered: {what}"))
     for finding in report.findings[:FINDINGS_SHOWN]:
         print(printable(f"found: {finding}"))
     if len(report.findings) > FINDINGS_SHOWN:
@@ -2057,9 +2297,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         root = _read_root(given.root) if given.root else None
+    except (OSError, ValueError, Unreadable) as error:
+        parser.error(f"--root {given.root}: {_why(error)}")
+    try:
         policy = read_policy(_read(given.witness, 1 << 20).decode()) if given.witness else None
     except (OSError, ValueError, Unreadable) as error:
-        parser.error(f"{given.root or given.witness}: {error}")
+        parser.error(f"--witness {given.witness}: {_why(error)}")
     try:
         report = verify(_read(given.bundle, BUNDLE_BYTES_MAX + 1), root, policy)
     except OSError as error:
@@ -2068,7 +2311,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given.json:
             print(json.dumps(report.document()))
         else:
-            show(report, root is not None)
+            show(report)
         sys.stdout.flush()
     except OSError as error:
         # What is left in the buffer would be tried again at the end.
@@ -2077,6 +2320,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{parser.prog}: the report could not be written: {error.strerror}", file=sys.stderr)
             return UNTOLD
     return report.verdict
+
+
+def _why(error: Exception) -> str:
+    """What was wrong with a file that was named."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return "it is not text" if isinstance(error, UnicodeDecodeError) else str(error)
 
 
 def _read_root(text: str) -> bytes:

@@ -161,8 +161,9 @@ class PassedOver(AbstractSet[Place]):
 class Audit:
     """The result of an audit.
 
-    `findings` are the first, `found` is how many there are, and `listed` has them all. `roots` has for each site the id
-    of the root key by which all was verified.
+    `findings` are the first, `found` is how many there are, and `listed` has them all. `unheld` are checkpoints that
+    were given as a witness's and do not hold. `roots` has for each site the id of the root key by which all was
+    verified.
     """
 
     verdict: Verdict = Verdict.SOUND
@@ -172,6 +173,7 @@ class Audit:
     refused: int = 0
     rounds: int = 0
     uncovered: list[str] = field(default_factory=list)
+    unheld: list[str] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     found: int = 0
     listed: Iterable[Finding] = field(default=(), compare=False)
@@ -189,5 +191,5 @@ class Audit:
         self.findings, self.found, self.listed = list(islice(found, FINDINGS_KEPT)), len(found), found
         if self.findings:
             self.verdict = Verdict.INCOMPLETE if found.all_lost() else Verdict.TAMPERED
-        elif self.uncovered:
+        elif self.uncovered or self.unheld:
             self.verdict = Verdict.UNCOVERED

@@ -1,11 +1,13 @@
 """What witnesses have seen of a log: cosigned checkpoints go in, how far a policy's quorum reaches comes out."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
-from schemas.note import Checkpoint, Note, parse_checkpoint, parse_notes
+from schemas.checkpoints import home_of, origin_of
+from schemas.note import Checkpoint, Note, NoteInvalid, parse_checkpoint, parse_notes
 from schemas.quorum import Policy, PolicyInvalid, parse_policy
+from schemas.topics import TOPICS
 
 _CHECKPOINTS = re.compile("^— ".encode(), re.MULTILINE)
 
@@ -18,6 +20,17 @@ class Asked(NamedTuple):
 
     policy: Policy
     notes: tuple[Note, ...] = ()
+
+    def unheld(self, roots: Collection[bytes], partitions: int) -> Iterator[str]:
+        """What is wrong with the checkpoints as a whole, of a log with these root keys and so many partitions."""
+        trees = {origin_of(root, topic, number) for root in roots for topic in TOPICS for number in range(partitions)}
+        named = {parse_checkpoint(note.text).origin for note in self.notes}
+        if named and not named & trees:
+            yield "no checkpoint that was given is of a tree of this log"
+        homes = tuple(home_of(root) for root in roots)
+        for origin in sorted(named - trees):
+            if origin.startswith(homes):
+                yield f"a checkpoint of {origin}: this log has no such tree"
 
 
 def read_asked(files: Sequence[bytes]) -> Asked:
@@ -44,24 +57,33 @@ class Coverage:
         self.sizes: dict[str, int] = {}
         self._cosigned: dict[tuple[str, int, bytes], set[str]] = {}
 
-    def hear(self, topic: str, note: Note) -> int:
-        """Take in a note; how many cosignatures on it are of the policy's witnesses. `NoteInvalid` if one is broken."""
-        policy = self.asked.policy
-        names = {each.name for each in policy.witnesses.values() if note.signed_by(each.key)}
-        _, size, root = parse_checkpoint(note.text)
+    def hear(self, topic: str, note: Note) -> list[str]:
+        """Take in a note; what is wrong with cosignatures on it that are said to be of the policy's witnesses."""
+        names, broken = self.cosigners(note)
+        self.count(topic, parse_checkpoint(note.text), names)
+        return broken
+
+    def cosigners(self, note: Note) -> tuple[set[str], list[str]]:
+        """Which of the policy's witnesses have cosigned a note, and what is wrong with lines in their names.
+
+        Each line is judged by itself, so none can take the word of another witness away.
+        """
+        names, broken = set[str](), list[str]()
+        for line in note.signatures:
+            for each in self.asked.policy.witnesses.values():
+                try:
+                    if Note(note.text, (line,)).signed_by(each.key):
+                        names.add(each.name)
+                except NoteInvalid as error:
+                    broken.append(str(error))
+        return names, broken
+
+    def count(self, topic: str, checkpoint: Checkpoint, names: Collection[str]) -> None:
+        """Let the word of witnesses count for the coverage of a topic."""
+        size = checkpoint.size
         if names and size > self.sizes.get(topic, -1):
-            cosigned = self._cosigned.setdefault((topic, size, root), set())
-            cosigned |= names
-            if policy.is_met(cosigned):
+            cosigned = self._cosigned.setdefault((topic, size, checkpoint.root), set())
+            cosigned.update(names)
+            if self.asked.policy.is_met(cosigned):
                 self.sizes[topic] = size
                 self._cosigned = {at: held for at, held in self._cosigned.items() if at[0] != topic or at[1] > size}
-        return len(names)
-
-    def kept(self, origins: Sequence[tuple[str, str]]) -> Iterator[tuple[str, Checkpoint]]:
-        """The checkpoints that witnesses have kept of these (topic, origin), each of them heard and cosigned."""
-        topics = {origin: topic for topic, origin in origins}
-        for note in self.asked.notes:
-            checkpoint = parse_checkpoint(note.text)
-            topic = topics.get(checkpoint.origin)
-            if topic is not None and self.hear(topic, note):
-                yield topic, checkpoint

@@ -27,7 +27,12 @@ Sizes = Mapping[str, int]
 
 def origin_of(root_public_key: bytes, topic: str, partition: int) -> str:
     """The name of a tree. It follows from the root key, so no second history of a topic can go by another name."""
-    return f"qpubus/{key_id(root_public_key)}/{topic}/{partition}"
+    return f"{home_of(root_public_key)}{topic}/{partition}"
+
+
+def home_of(root_public_key: bytes) -> str:
+    """What the names of all trees under a root key begin with."""
+    return f"qpubus/{key_id(root_public_key)}/"
 
 
 def head_of(origin: str, topic: str, size: int, root: bytes, key: Ed25519PrivateKey) -> TreeHead:

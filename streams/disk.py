@@ -7,6 +7,7 @@ loses power leaves the file of before or the new one, and at worst a stray `.NAM
 import errno
 import fcntl
 import os
+import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from typing import BinaryIO, NamedTuple
 
 PRIVATE = 0o600
 """The mode of a file that is its owner's alone."""
+NO_PLAIN_FILE = "this is a pipe, a device or a directory, and no plain file"
 _PLAIN = 0o666
 
 
@@ -47,9 +49,21 @@ class Disk(NamedTuple):
 DISK = Disk()
 
 
-def read_small(path: Path, bytes_max: int) -> bytes:
-    """The bytes of a file that is no larger; `OSError` (EFBIG) for one that is, however large it says it is."""
-    with path.open("rb") as file:
+def open_plain(path: Path) -> BinaryIO:
+    """A plain file to be read; `OSError` (EINVAL) for a pipe or a device, on which opening or reading may never end."""
+    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        return file
+    file.close()
+    raise OSError(errno.EINVAL, NO_PLAIN_FILE, str(path))
+
+
+def read_small(path: Path, bytes_max: int, *, doubted: bool = False) -> bytes:
+    """The bytes of a file that is no larger; `OSError` (EFBIG) for one that is, however large it says it is.
+
+    One that is `doubted` was not named by the user but found where others may have put it, so it must be a plain file.
+    """
+    with open_plain(path) if doubted else path.open("rb") as file:
         content = file.read(bytes_max + 1)
     if len(content) > bytes_max:
         raise OSError(errno.EFBIG, f"{os.strerror(errno.EFBIG)}: it has more than {bytes_max:,} bytes", str(path))

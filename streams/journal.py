@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from itertools import groupby, pairwise
 from typing import NamedTuple
 
+from schemas.envelope import Cause
 from schemas.topics import WRITERS
 from streams.log.port import ReadableLog
 from streams.reader import FETCH, Bookmark, Item, Reader
@@ -11,7 +12,15 @@ from streams.stage import AnyStage, Heard
 
 
 class JournalBroken(Exception):
-    """The journal of a stage does not fit the log; the message names the place."""
+    """The journal of a stage does not fit the log; the message names the place.
+
+    Where it is about one decision of a stage, `what` is the message without these and `decision` its number, else 0.
+    """
+
+    def __init__(self, what: str, about: str = "", decision: int = 0) -> None:
+        super().__init__(f"{about}, decision {decision}: {what}" if about else what)
+        self.what = what
+        self.decision = decision
 
 
 class Step(NamedTuple):
@@ -32,7 +41,7 @@ async def outputs_of(
     """All that a stage said on one partition number, by site, in the order in which it was said; or all `since` then.
 
     What the stage said before its key was revoked counts, so revocations are passed over here; who walks the journal
-    meets them in their place. Raises `JournalBroken` if a decision number is missing.
+    meets them in their place. Raises `JournalBroken` if a decision number is missing or is there twice.
     """
     found: dict[str, list[Heard]] = {site: [] for site in roots}
     reader = Reader(log, partition, ("governance", *output_topics(stage)), roots, heeds_causes=False)
@@ -44,17 +53,36 @@ async def outputs_of(
         for item in items:
             if isinstance(item, Heard) and item.source == stage.source:
                 found[item.site].append(item)
-    for site, outputs in found.items():
+    for outputs in found.values():
         outputs.sort(key=decision_of)
         for before, output in pairwise(outputs):
             if decision_of(output) != decision_of(before) + 1:
-                raise JournalBroken(f"{stage.source} at {site}: a decision is missing before {output.cause}")
+                raise _out_of_turn(before, output)
     return found
 
 
 def decision_of(output: Heard) -> int:
     """The decision number of a stage's output; 0 for what no stage said."""
     return output.inputs.decision if output.inputs else 0
+
+
+def place_of(cause: Cause) -> str:
+    """Where an event stands, for people: topic, author, the author's sequence there."""
+    return f"{cause.topic} {cause.source} {cause.sequence}"
+
+
+def _about(output: Heard) -> tuple[str, int]:
+    """Whose decision an output is, and its number."""
+    return f"{output.source} at {output.site}", decision_of(output)
+
+
+def _out_of_turn(before: Heard, output: Heard) -> JournalBroken:
+    """What to say of neighbours in a journal whose decision numbers do not follow each other."""
+    about, number = _about(output)
+    if number == decision_of(before):
+        what = f"it is there twice: {place_of(before.cause)} and {place_of(output.cause)}"
+        return JournalBroken(what, about, number)
+    return JournalBroken(f"it is missing before {place_of(output.cause)}", about, decision_of(before) + 1)
 
 
 async def walk(
@@ -72,14 +100,14 @@ async def walk(
             following += 1
         topics = _topics(_runs(outputs[at]))
         if topics[: len(skipped)] != skipped or len(topics) == len(skipped):
-            raise JournalBroken(f"decision {decision_of(outputs[at])} at {site} tells another order of inputs")
+            raise JournalBroken("it tells another order of inputs", *_about(outputs[at]))
         topics, skipped = topics[len(skipped) :], []
         left = len(topics)
         for topic, count in _pieces(topics):
             try:
                 items = await reader.take_run(topic, site, count)
             except LookupError as error:
-                raise JournalBroken(f"decision {decision_of(outputs[at])}: {error}") from None
+                raise JournalBroken(str(error), *_about(outputs[at])) from None
             left -= len(items)
             for item in items[:-1]:
                 yield Step(item, [])

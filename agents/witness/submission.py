@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from logging import getLogger
 from typing import ClassVar, NamedTuple
 
 import aiohttp
@@ -25,6 +26,14 @@ RETRY_US = 10_000_000
 TIMEOUT_S = 10.0
 ANSWER_BYTES_MAX = 1 << 16
 _OK, _CONFLICT, _BROKEN = 200, 409, 422
+_BODY_CHARS_SHOWN = 200
+_ADVICE = {
+    403: "; give it the new lines of `qpubus audit logs`: the sealer's key was rotated, or it watches another log",
+    404: "; give it the lines of `qpubus audit logs`",
+}
+"""What to do about a witness that answers so, behind what it says itself."""
+
+_log = getLogger("qpubus.witness")
 
 
 class Answer(NamedTuple):
@@ -70,6 +79,13 @@ class Asking:
     frontiers: dict[str, Frontier] = field(default_factory=dict)
     round: int = 0
     retry_us: int = 0
+    told: str = ""
+
+    def tell(self, what: str) -> None:
+        """Tell the operator what keeps the witness from cosigning, or by an empty text that nothing does: each once."""
+        if what != self.told:
+            _log.warning("witness %s %s", self.witness.key.name, what or "cosigns again")
+        self.told = what
 
 
 class Submission(Party):
@@ -120,6 +136,7 @@ class Submission(Party):
             waiting, await asyncio.gather(*(self._ask(each, sealed, sealer) for each in waiting)), strict=True
         ):
             if cosignatures:
+                asking.tell("")
                 event = CheckpointWitnessed(
                     round=sealed.round, partition=self._partition, cosignatures=tuple(cosignatures)
                 )
@@ -167,9 +184,13 @@ class Submission(Party):
                 f"is not what the witness {asking.witness.key.name} has cosigned"
             )
         if answer is None or answer.status != _OK:
+            asking.tell(_refusal(answer) if answer else f"does not answer at {asking.witness.url}")
             return None
         await self._trees.extend(asking.frontiers[head.topic], head.topic, head.size)
-        return self._held(asking.witness, head.topic, note, answer.body)
+        held = self._held(asking.witness, head.topic, note, answer.body)
+        if held is None:
+            asking.tell("answers with a cosignature that is not by its key in the policy; look at its `witness` line")
+        return held
 
     async def _submit(self, asking: Asking, head: TreeHead, note: Note) -> Answer | None:
         before = asking.frontiers.setdefault(head.topic, Frontier())
@@ -207,3 +228,9 @@ class Submission(Party):
             key_id=signature.key_id.hex(),
             signature=signature.signature,
         )
+
+
+def _refusal(answer: Answer) -> str:
+    """What a witness says that does not cosign, in one line."""
+    body = " ".join(answer.body.decode(errors="replace").split())[:_BODY_CHARS_SHOWN]
+    return f"answers {answer.status}: {body or 'nothing'}{_ADVICE.get(answer.status, '')}"

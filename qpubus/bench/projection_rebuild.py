@@ -33,7 +33,7 @@ def measure() -> list[dict[str, Any]]:
     return asyncio.run(_measured())
 
 
-UNSIGNED = frozenset({"agent_proof_invalid", "gateway_proof_invalid", "approval_proof_invalid"})
+UNSIGNED = frozenset({"agent_proof_invalid", "gateway_proof_invalid", "approval_proof_invalid", "grant_absent"})
 """What an audit finds in the story that is told here, and nothing else."""
 
 

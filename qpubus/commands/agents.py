@@ -20,7 +20,7 @@ from qpubus.tables import table
 from schemas.topics import Role
 from streams.halts import Halts
 
-app = typer.Typer(name="agent", help="Agents.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(name="agent", help="Agents.", no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 Name = Annotated[str, typer.Argument(metavar="AGENT", help="Its name: agent:cowork:user-42.")]
 
 

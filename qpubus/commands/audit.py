@@ -46,7 +46,9 @@ from schemas.keys import key_id
 from schemas.manifest import plain
 from schemas.words import wire_name
 
-app = typer.Typer(name="audit", help="Doubt the log.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    name="audit", help="Doubt the log.", no_args_is_help=True, add_completion=False, rich_markup_mode=None
+)
 app.command()(bundle)
 app.command()(reproduce)
 app.command()(export)
@@ -85,7 +87,7 @@ def verify_log(
 
     All hangs on the root key. Without --root it is the one in DIR/root.pub, which whoever replaced DIR replaced too.
     Exit 0: sound. 2: tampered. 3: incomplete. 4: unreadable. 5: sound, but some records are in no checkpoint that
-    enough witnesses of the policy have cosigned.
+    enough witnesses of the policy have cosigned, or a checkpoint given as a witness's does not hold.
     """
     asked = asked_for(witness) if witness else None
     named = trusted_roots(root)
@@ -124,6 +126,7 @@ def _audit_document(audit: Audit) -> dict[str, Any]:
         "refused": audit.refused,
         "rounds": audit.rounds,
         "uncovered": audit.uncovered,
+        "unheld": audit.unheld,
         "found": audit.found,
         "notes": audit.notes,
     }
@@ -150,6 +153,8 @@ def _show_audit(audit: Audit, data: Path, shown: Iterable[Finding]) -> None:
         show.say(f"note: {show.printable(note)}")
     for place in audit.uncovered:
         show.say(f"not covered by enough witnesses: {show.printable(place)}")
+    for checkpoint in audit.unheld:
+        show.say(f"given as a witness's, and does not hold: {show.printable(checkpoint)}")
     told = 0
     for told, finding in enumerate(shown, 1):  # noqa: B007 (how many were told is said below)
         show.say(f"found: {show.printable(str(finding))}")

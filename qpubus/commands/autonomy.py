@@ -18,7 +18,9 @@ from schemas.events import AutonomyGranted, AutonomyLadder, AutonomyRevoked, Aut
 from streams.policy.autonomy import Standing
 from streams.policy.state import PolicyState
 
-app = typer.Typer(name="autonomy", help="Earned autonomy.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    name="autonomy", help="Earned autonomy.", no_args_is_help=True, add_completion=False, rich_markup_mode=None
+)
 Agent = Annotated[str, typer.Argument(metavar="AGENT", help="Whose autonomy: agent:cowork:user-42.")]
 Kind = Annotated[
     str, typer.Option("--class", metavar="TEXT", help="The class of action; may be left out where there is one.")

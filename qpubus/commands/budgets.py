@@ -22,7 +22,7 @@ from schemas.events import BudgetSet
 from streams.policy.budgets import DAY_US, Promised
 from streams.policy.state import PolicyState
 
-app = typer.Typer(name="budget", help="Budgets.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(name="budget", help="Budgets.", no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 
 
 class Scope(StrEnum):

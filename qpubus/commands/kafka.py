@@ -20,7 +20,13 @@ from qpubus.problem import Problem
 from qpubus.tables import table
 from schemas.topics import TOPICS
 
-app = typer.Typer(name="kafka", help="Run a Kafka broker for the bus.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    name="kafka",
+    help="Run a Kafka broker for the bus.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+)
 
 Data = Annotated[
     Path,

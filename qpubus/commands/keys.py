@@ -29,7 +29,9 @@ from schemas.keys import KeyInvalid, check_public_key, key_id, raw_public_key
 from schemas.people import PersonKey
 from schemas.topics import PEOPLE, Role
 
-app = typer.Typer(name="keys", help="Say who may speak.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    name="keys", help="Say who may speak.", no_args_is_help=True, add_completion=False, rich_markup_mode=None
+)
 
 _ROTATED = "rotated"
 _AWAY = frozenset({Role.AGENT, Role.ADMIN}) | PEOPLE
@@ -225,6 +227,11 @@ def rotate(
     if file:
         _next(file).replace(file)
     _tell({"revoked": old.key_id, "enrolled": enrolled.key_id, "source": old.source}, json=json)
+    if old.role == Role.SEALER and not json:
+        show.say(
+            "Witnesses know the log by this key: give each of them, and whoever has a policy with `log` lines, the"
+        )
+        show.say(f"new lines once the bus has sealed a round: qpubus audit logs --data {data}")
 
 
 def _next(file: Path) -> Path:

@@ -26,7 +26,9 @@ from streams.log.lines import Export, export_lines
 from streams.log.making import locked, new_log
 from streams.log.reading import EmbeddedReader
 
-app = typer.Typer(name="log", help="Carry a log elsewhere.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    name="log", help="Carry a log elsewhere.", no_args_is_help=True, add_completion=False, rich_markup_mode=None
+)
 
 _TOLD_EVERY = 4_096
 

@@ -20,7 +20,9 @@ from schemas.manifest import plain
 from schemas.topics import Role
 from streams.policy.mandates import Mandate
 
-app = typer.Typer(name="mandate", help="Standing mandates.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    name="mandate", help="Standing mandates.", no_args_is_help=True, add_completion=False, rich_markup_mode=None
+)
 Texts = list[str] | None
 
 

@@ -24,7 +24,9 @@ from schemas.topics import Role
 from streams.policy.cedar import Rules, read_rules
 from streams.stage import Heard
 
-app = typer.Typer(name="policy", help="The rules for agents.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    name="policy", help="The rules for agents.", no_args_is_help=True, add_completion=False, rich_markup_mode=None
+)
 
 PolicyFile = Annotated[
     Path,

@@ -13,12 +13,12 @@ from qpubus.commands.options import DEFAULT_DATA, Data, Json, Root, trusted_root
 from qpubus.ledger import open_copy
 from qpubus.problem import Problem
 from replay.audit import roots_of
-from replay.publishing import Latest, latest_round, publish
+from replay.publishing import Latest, latest_rounds, publish
 from replay.shelves import DirectoryShelf, LockedBucket, Shelf, ShelfProblem
 from replay.witnessed import Asked, read_asked
 from schemas.checkpoints import origin_of
 from schemas.note import Kind, NoteInvalid, NoteKey
-from schemas.quorum import PolicyInvalid
+from schemas.quorum import Policy, PolicyInvalid
 from streams.disk import read_small
 from streams.log.port import ReadableLog
 
@@ -66,19 +66,27 @@ def tiles(
     lock_days: Annotated[
         int, typer.Option("--lock-days", metavar="N", min=1, help="On S3: nobody can change an object for so long.")
     ] = LOCK_DAYS,
+    witness: Annotated[
+        Path | None,
+        typer.Option(
+            "--witness", metavar="FILE", help="A tlog-policy: publish the last round that enough of its witnesses saw."
+        ),
+    ] = None,
     data: Data = DEFAULT_DATA,
     root: Root = None,
     json: Json = False,
 ) -> None:
     """Publish the sealed trees as C2SP tlog-tiles, for any static web server. Goes on from what is there.
 
-    What is published are digests. The events themselves go where --segments says, or nowhere.
+    Without --witness it is the last round that any witness has cosigned, or the last of all where none has. What is
+    published are digests. The events themselves go where --segments says, or nowhere.
     """
+    policy = asked_for([witness]).policy if witness else None
     try:
         shelf, apart = _shelf(out, lock_days), _shelf(segments, lock_days) if segments else None
         with counted("records", quiet=json) as progress, open_copy(data) as log:
             roots = asyncio.run(roots_of(log, trusted_root(root)))
-            published = asyncio.run(_publish(log, roots, (shelf, apart), progress))
+            published = asyncio.run(_publish(log, roots, policy, (shelf, apart), progress))
     except ShelfProblem as error:
         raise Problem(str(error)) from None
     if json:
@@ -95,22 +103,29 @@ def _shelf(name: str, lock_days: int) -> Shelf:
 
 
 async def _latest(log: ReadableLog, roots: Mapping[str, bytes]) -> list[Latest]:
-    found = [latest for number in range(log.partitions) if (latest := await latest_round(log, number, roots))]
+    found = [latest for number in range(log.partitions) if (latest := await latest_rounds(log, number, roots))]
     if not found:
         raise Problem("no round of checkpoints is on this log yet", "Let the bus run for a second: qpubus up")
     return found
 
 
 async def _publish(
-    log: ReadableLog, roots: Mapping[str, bytes], shelves: tuple[Shelf, Shelf | None], progress: Counted | None
+    log: ReadableLog,
+    roots: Mapping[str, bytes],
+    policy: Policy | None,
+    shelves: tuple[Shelf, Shelf | None],
+    progress: Counted | None,
 ) -> dict[str, int]:
     published = {}
-    found = await _latest(log, roots)
-    total, done = sum(head.size for latest in found for head in latest.sealed.heads), 0
-    for latest in found:
-        for head in latest.sealed.heads:
-            origin = origin_of(latest.root_public_key, head.topic, latest.sealed.partition)
-            published[origin] = await publish(latest, head, *shelves)
+    found = [(latest, round_) for latest in await _latest(log, roots) if (round_ := latest.due(policy))]
+    if not found:
+        what = "no round on this log has the cosignatures that the policy of --witness asks for"
+        raise Problem(what, "Bring its rounds to the witnesses: qpubus up --witness FILE")
+    total, done = sum(head.size for _, round_ in found for head in round_.sealed.heads), 0
+    for latest, round_ in found:
+        for head in round_.sealed.heads:
+            origin = origin_of(latest.root_public_key, head.topic, round_.sealed.partition)
+            published[origin] = await publish(latest, round_, head, *shelves)
             done += head.size
             if progress:
                 progress(done, total)

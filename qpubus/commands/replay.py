@@ -15,7 +15,9 @@ from replay.audit import roots_of
 from replay.rebuild import NotSound, Rebuilt
 from replay.rebuild import rebuild as make_anew
 
-app = typer.Typer(name="replay", help="Rebuild from the log.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    name="replay", help="Rebuild from the log.", no_args_is_help=True, add_completion=False, rich_markup_mode=None
+)
 
 
 @app.callback()

@@ -19,7 +19,9 @@ from schemas.events import SubjectErased, TraceSealed
 from schemas.manifest import plain
 from streams.stage import Heard
 
-app = typer.Typer(name="vault", help="Keep erasable texts.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    name="vault", help="Keep erasable texts.", no_args_is_help=True, add_completion=False, rich_markup_mode=None
+)
 
 Directory = Annotated[
     Path | None,

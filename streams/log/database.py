@@ -8,7 +8,8 @@ from urllib.parse import quote
 
 import apsw
 
-from streams.log.layout import FORMAT, SCHEMA
+from streams.disk import NO_PLAIN_FILE
+from streams.log.layout import FORMAT, PARTITIONS_MAX, SCHEMA, TOPICS_MAX
 from streams.log.port import LogError
 
 APPLICATION_ID = 0x71707562
@@ -72,6 +73,7 @@ def connect(
 
     Reading a file that `stands_still` (no WAL, and nobody may write it) changes no file, not even one beside it.
     """
+    _check_files(path)
     flags = apsw.SQLITE_OPEN_READWRITE if writing else apsw.SQLITE_OPEN_READONLY
     name = f"file:{quote(str(path.absolute()))}?immutable=1" if stands_still else str(path)
     connection = apsw.Connection(name, flags=flags | apsw.SQLITE_OPEN_URI if stands_still else flags, vfs=vfs)
@@ -84,10 +86,25 @@ def connect(
     return connection
 
 
+def _check_files(path: Path) -> None:
+    """`LogError` if SQLite would open a pipe or a device, on which it would wait for ever."""
+    for each in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm", "-journal"))):
+        if each.exists() and not each.is_file():
+            raise LogError(f"opening {each}: {NO_PLAIN_FILE}; restore it from a copy")
+
+
+def _check_schema(connection: apsw.Connection, path: Path) -> None:
+    """`LogError` unless the tables are ours and nothing else is there: a view can have rows without end."""
+    held = {(kind, sql) for kind, sql in _pairs(connection, "SELECT type, sql FROM sqlite_schema LIMIT 64")}
+    if held != {("table", sql.strip()) for sql in SCHEMA.split(";") if sql.strip()}:
+        raise LogError(f"opening {path}: its tables are not those of a log; restore it from a copy")
+
+
 def settings_of(connection: apsw.Connection, path: Path) -> Settings:
     """The settings in a database; `LogError` if it is not one of ours or is newer than this release."""
     if connection.pragma("application_id") != APPLICATION_ID:
         raise LogError(f"opening {path}: this is no qpubus log; name another data directory")
+    _check_schema(connection, path)
     named: dict[str, Any] = dict(_pairs(connection, "SELECT name, value FROM log"))
     if named.get("format") != FORMAT:
         raise LogError(f"{path} has format {named.get('format')}, this release knows {FORMAT}; install a newer qpubus")
@@ -96,7 +113,8 @@ def settings_of(connection: apsw.Connection, path: Path) -> Settings:
     if (
         not isinstance(log_id, str)
         or not (len(log_id) == _LOG_ID_DIGITS and set(log_id) <= set("0123456789abcdef"))
-        or not isinstance(partitions, int)
+        or not (isinstance(partitions, int) and 1 <= partitions <= PARTITIONS_MAX)
+        or not 1 <= len(topics) <= TOPICS_MAX
         or list(topics) != list(range(len(topics)))
         or not all(isinstance(name, str) for name in topics.values())
     ):

@@ -108,7 +108,7 @@ def read_head(path: Path, log_id: str) -> Head:
     """The newer of the heads in the file `head`; `LogCorrupt` if there is none of this log."""
     for _ in range(_READS_MAX):  # whoever writes it may be half way through a slot, never through both
         try:
-            data = read_small(path, _BYTES_MAX)
+            data = read_small(path, _BYTES_MAX, doubted=True)
         except FileNotFoundError:
             raise LogCorrupt(f"{path} is missing, so nothing shows where the log ended; restore it") from None
         except OSError as error:

@@ -17,7 +17,7 @@ import apsw
 from schemas.batch import Batch, Stored
 from schemas.envelope import Record
 from schemas.seal import batch_size
-from streams.disk import DISK, Disk
+from streams.disk import DISK, Disk, open_plain
 from streams.log import database
 from streams.log.head import Memory, Tip, Tips, read_head
 from streams.log.layout import (
@@ -356,7 +356,7 @@ def open_copy(directory: Path) -> Iterator[EmbeddedReader]:
 
 def _copy_data(source: Path, target: Path) -> None:
     """Copy a file without its holes: however long it says it is, this takes the time and room of what it holds."""
-    with source.open("rb") as original, target.open("wb") as copy:
+    with open_plain(source) as original, target.open("wb") as copy:
         size = os.fstat(original.fileno()).st_size
         copy.truncate(size)
         for start, end in _filled(original.fileno(), size):
@@ -386,7 +386,7 @@ def _nobody_writing(directory: Path) -> Iterator[bool]:
     with ExitStack() as stack:
         is_alone = True
         with database.faults(directory, "opening"), suppress(FileNotFoundError):
-            lock = os.open(directory / LOCK, os.O_RDONLY)
+            lock = os.open(directory / LOCK, os.O_RDONLY | os.O_NONBLOCK)
             stack.callback(os.close, lock)
             try:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -11,7 +11,16 @@ from typing import NamedTuple
 from schemas.admission import Stored
 from schemas.codec import frame
 from schemas.envelope import Cause, Inputs, Record, Stray, headers_of, inputs_of
-from schemas.events import AlarmRang, ApprovalGranted, BudgetReleased, DeviceStatusChanged, KeyRevoked, TraceSealed
+from schemas.events import (
+    AlarmRang,
+    ApprovalGranted,
+    ApprovalRejected,
+    BudgetReleased,
+    DeviceStatusChanged,
+    IntentRefused,
+    KeyRevoked,
+    TraceSealed,
+)
 from schemas.keys import key_id, raw_public_key
 from schemas.seal import seal_batch
 from schemas.traces import TraceSummary
@@ -212,13 +221,52 @@ def seal_other_trace(records: Records) -> Records:
 
 def forge_grant(records: Records) -> Records:
     """A grant in the name of a person who has signed nothing, which policy obeys."""
+    told = _with_forged_grant(records)
+    return admit(told, last_of(told, "gateway:main", "approvals"))
+
+
+def forge_rejected_grant(records: Records) -> Records:
+    """Such a grant, which policy rejects. That is no attack on the log: it tells how one failed."""
+    told = _with_forged_grant(records)
+    grant = last_of(told, "gateway:main", "approvals")
+    said = event_in(grant)
+    assert isinstance(said, ApprovalGranted)
+    rejected = ApprovalRejected(
+        job_id=GRANTED, intent_digest=said.intent_digest, approver=said.approver, reason="stale", message="m"
+    )
+    return with_said(told, "stage:policy", rejected, cause_of(grant), inputs=next_inputs(records, "stage:policy"))
+
+
+def obey_rejected_grant(records: Records) -> Records:
+    """The same, and policy obeys it all the same."""
+    told = forge_rejected_grant(records)
+    return admit(told, last_of(told, "gateway:main", "approvals"))
+
+
+def _with_forged_grant(records: Records) -> Records:
     granted = event_in(_record(records, "ApprovalGranted"))
     assert isinstance(granted, ApprovalGranted)
     forged = granted.model_copy(update={"proof": granted.proof.model_copy(update={"signature": bytes(64)})})
-    told = with_said(records, "gateway:main", forged)
-    grant = last_of(told, "gateway:main", "approvals")
-    admitted = event_in(_record(records, "IntentAdmitted"))
-    return with_said(told, "stage:policy", admitted, cause_of(grant), inputs=next_inputs(records, "stage:policy"))
+    return with_said(records, "gateway:main", forged)
+
+
+def admit(records: Records, because: Record, **changed: object) -> Records:
+    """Policy admits the job once more, or what is `changed` of that, having read one event."""
+    admitted = event_in(_record(records, "IntentAdmitted")).model_copy(update=changed)
+    return with_said(records, "stage:policy", admitted, cause_of(because), inputs=next_inputs(records, "stage:policy"))
+
+
+def admit_without_grant(records: Records) -> Records:
+    """Policy names a person who has granted nothing."""
+    return admit(records, _record(records, "IntentDeclared"), approver="approver:nobody")
+
+
+def refuse_admitted(records: Records) -> Records:
+    """Policy says of one intent that it may run and that it may not."""
+    declared = cause_of(_record(records, "IntentDeclared"))
+    refused = IntentRefused(job_id=GRANTED, intent_digest=declared.digest, reason="denied", message="m")
+    inputs = next_inputs(records, "stage:policy")._replace(runs=())
+    return with_said(records, "stage:policy", refused, declared, inputs=inputs)
 
 
 def last_of(records: Records, source: str, topic: str) -> Record:
@@ -311,6 +359,13 @@ ATTACKS = (
            *_found(2, "trace_differs"), "the digest in the manifest that the agent signed"),
     Attack("a grant that nobody signed, by gateway and policy together", "the files and both their keys", forge_grant,
            *_found(2, "approval_proof_invalid"), "the person's signature, which only their own key makes"),
+    Attack("a grant that nobody signed, which policy rejects and obeys", "the files and both their keys",
+           obey_rejected_grant, *_found(2, "approval_proof_invalid"),
+           "the person's signature: a rejection excuses nothing that an admission rests on"),
+    Attack("policy admits a job by a grant that is not there", _KEY, admit_without_grant, *_found(3, "grant_absent"),
+           "the grants, one for each approver whom an admission names"),
+    Attack("policy admits a job that it also refuses", _KEY, refuse_admitted, *_found(2, "intent_refused"),
+           "what policy says of that intent otherwise"),
     Attack("revoked key: a device speaks after its key was revoked", _KEY, use_revoked_key,
            *_found(2, "key_revoked"), "the revocation, which names the last that counts"),
     Attack("revoked key: one that had never spoken speaks after it was revoked", _KEY, use_silent_revoked_key,

@@ -30,6 +30,8 @@ IN_WORDS = {
         "that the decision trace is the one that the manifest names"
     ),
     "a grant that nobody signed, by gateway and policy together": "that what the approver signed is what was asked",
+    "a grant that nobody signed, which policy rejects and obeys": "that what the approver signed is what was asked",
+    "policy admits a job by a grant that is not there": "that policy admitted this intent, under which rules",
 }
 """What lies in the words of events alone; a bundle without them says that it was not checked."""
 

@@ -1,20 +1,24 @@
 """`audit verify` checks what agents, gateway and people signed inside of events, unless a stage has refused it."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from replay import crew
+from replay.admissions import Admissions
 from replay.audit import verify
+from replay.index import Index, Texts
 from replay.verdict import Audit, Verdict
-from schemas.admission import Stored
+from schemas.admission import Admission, Admitted, Stored
+from schemas.envelope import Record
 from schemas.events import (
     ApprovalDenied,
     ApprovalGranted,
     ApprovalRejected,
     HumanProof,
+    IntentAdmitted,
     IntentDeclared,
     IntentRefused,
     IntentWithdrawn,
@@ -23,7 +27,16 @@ from schemas.words import Event
 from streams.log.lines import Export
 from streams.log.making import new_log
 from tests.support.attacked import Records, cause_of, event_in, placed, truth, with_said
-from tests.support.attacks import at, forge_grant, last_of, next_inputs
+from tests.support.attacks import (
+    admit,
+    admit_without_grant,
+    at,
+    forge_grant,
+    last_of,
+    next_inputs,
+    obey_rejected_grant,
+    refuse_admitted,
+)
 from tests.support.bundled import HOME
 from tests.support.golden_log import GRANTED, golden_logs
 
@@ -138,3 +151,69 @@ def test_helpers_find_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     alone, shared = audited(tmp_path / "one", forged), audited(tmp_path / "two", forged, jobs=2)
     assert [finding.reason for finding in alone.findings] == ["approval_proof_invalid"]
     assert shared == alone
+
+
+def in_log(type_: str) -> Record:
+    record = truth()[at(list(truth()), type_)].record
+    assert isinstance(record, Record)
+    return record
+
+
+def test_whom_an_admission_names_must_have_granted(tmp_path: Path) -> None:
+    audit = audited(tmp_path / "log", admit(list(truth()), in_log("ApprovalGranted"), approver="approver:nobody"))
+    assert [(each.reason, "approver:nobody" in each.detail) for each in audit.findings] == [("grant_absent", True)]
+    assert audit.verdict is Verdict.INCOMPLETE
+
+
+def test_each_of_several_whom_an_admission_names_must_have_granted() -> None:
+    admission, index = Admission(HOME[1], HOME[0], topics=frozenset()), Index()
+    admitted = next(each for each in admission.admit(truth()) if isinstance(each, Admitted) and is_by_people(each))
+    admissions, several = Admissions(index), ("approver:a", "approver:b", "approver:c")
+    assert isinstance(admitted.event, IntentAdmitted)
+    event = admitted.event.model_copy(update={"approvers": several, "approver": several[-1]})
+    admissions.hear(event, admitted)
+    for approver in several[::2]:
+        admissions.grant(granted().model_copy(update={"approver": approver}))
+    [finding] = admissions.findings(0, Texts(index))
+    assert (finding.reason, finding.detail) == ("grant_absent", "the grant of approver:b is not there")
+
+
+def is_by_people(admitted: Admitted) -> bool:
+    return isinstance(admitted.event, IntentAdmitted) and bool(admitted.event.approver)
+
+
+def test_a_grant_of_another_intent_is_none(tmp_path: Path) -> None:
+    audit = audited(tmp_path / "log", admit(list(truth()), in_log("ApprovalGranted"), intent_digest="0" * 64))
+    assert [each.reason for each in audit.findings] == ["grant_absent"]
+
+
+@pytest.mark.parametrize(
+    "alone",
+    [{"approver": ""}, {"approver": "", "mandate_id": "m"}],
+    ids=["by its rules", "under a mandate"],
+)
+def test_where_nobody_had_to_be_asked_nobody_must_have_granted(tmp_path: Path, alone: dict[str, object]) -> None:
+    audit = audited(tmp_path / "log", admit(list(truth()), in_log("IntentDeclared"), **alone))
+    assert audit.verdict is Verdict.SOUND
+
+
+def test_a_grant_that_holds_and_was_rejected_admits_nothing(tmp_path: Path) -> None:
+    told = refused(granted(), "approval_not_waiting")
+    obeyed = admit(told, last_of(told, "gateway:main", "approvals"))
+    assert [each.reason for each in audited(tmp_path / "log", obeyed).findings] == ["grant_rejected"]
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize(
+    ("attack", "reason"),
+    [
+        (obey_rejected_grant, "approval_proof_invalid"),
+        (admit_without_grant, "grant_absent"),
+        (refuse_admitted, "intent_refused"),
+    ],
+)
+def test_helpers_find_what_admissions_rest_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, attack: Callable[[Records], Records], reason: str, jobs: int
+) -> None:
+    monkeypatch.setattr(crew, "PIECE", 7)
+    assert audited(tmp_path / "log", attack(list(truth())), jobs).findings[0].reason == reason

@@ -10,11 +10,12 @@ import pytest
 from replay import crew
 from replay.remembered import memory_of
 from schemas.admission import Stored
+from schemas.envelope import Record
 from streams.log.database import Settings
 from streams.log.lines import Export
 from streams.log.making import new_log
 from tests.support.attacked import placed, rounds_of, truth
-from tests.support.attacks import ATTACKS
+from tests.support.attacks import ATTACKS, admit, at, forge_rejected_grant, obey_rejected_grant, refuse_admitted
 from tests.support.bundled import HOME
 from tests.support.commands import Done, qpubus
 from tests.support.golden_log import golden_logs
@@ -166,6 +167,33 @@ def test_another_log_in_its_place_is_found(house: House) -> None:
     assert (done.code, done.json["findings"][0]["reason"]) == (2, "log_replaced")
 
 
+def test_an_admission_may_rest_on_a_grant_that_was_audited_before(house: House) -> None:
+    house.put(truth())
+    assert house.verify().code == 0
+    granted = truth()[at(list(truth()), "ApprovalGranted")].record
+    assert isinstance(granted, Record)
+    house.put(admit(list(truth()), granted))
+    resumed = house.verify("--resume")
+    assert (resumed.code, went_on(resumed)) == (0, True)
+
+
+def test_what_was_rejected_before_excuses_no_admission_since(house: House) -> None:
+    house.put(forge_rejected_grant(list(truth())))
+    assert house.verify().code == 0
+    house.put(obey_rejected_grant(list(truth())))
+    resumed = house.verify("--resume")
+    assert (resumed.json["findings"][0]["reason"], went_on(resumed)) == ("approval_proof_invalid", True)
+    assert told(resumed) == told(anew(house))
+
+
+def test_what_was_admitted_before_is_not_refused_since(house: House) -> None:
+    house.put(truth())
+    assert house.verify().code == 0
+    house.put(refuse_admitted(list(truth())))
+    resumed = house.verify("--resume")
+    assert (resumed.json["findings"][0]["reason"], went_on(resumed)) == ("intent_refused", True)
+
+
 def test_where_nothing_is_remembered_all_is_audited(house: House) -> None:
     house.memory.unlink()
     done = house.verify("--resume")
@@ -175,8 +203,8 @@ def test_where_nothing_is_remembered_all_is_audited(house: House) -> None:
 
 def test_a_memory_that_was_changed_is_none(house: House) -> None:
     data = house.memory.read_bytes()
-    for at in Random(3).sample(range(len(data)), 20):  # noqa: S311 (seeded on purpose)
-        house.memory.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+    for place in Random(3).sample(range(len(data)), 20):  # noqa: S311 (seeded on purpose)
+        house.memory.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
         assert not went_on(house.verify("--resume"))
         house.memory.write_bytes(data)
 

@@ -332,6 +332,12 @@ def test_a_passphrase_that_others_can_read_is_not_used(tmp_path: Path, passphras
         read_key(tmp_path / "key.pem")
 
 
+def test_who_rotates_the_sealers_key_is_told_that_witnesses_need_the_new_one(data: Path) -> None:
+    done = qpubus("keys", "rotate", key_of(data, "sealer:main"), "--data", data)
+    assert "give each of them" in done.out
+    assert f"qpubus audit logs --data {data}" in done.out
+
+
 def test_an_encrypted_key_signs_and_stays_encrypted_when_rotated(data: Path, passphrase: Path) -> None:
     root, sandbox = data / "keys" / "root.pem", data / "keys" / "sandbox.pem"
     for file in (root, sandbox):

@@ -243,6 +243,11 @@ def test_every_command_can_be_loaded_and_explains_itself(name: str) -> None:
     assert load(name).help
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_no_command_lists_how_to_complete_it(name: str) -> None:
+    assert not {parameter.name for parameter in load(name).params} & {"install_completion", "show_completion"}
+
+
 def test_a_defect_is_told_in_words(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_: Path) -> None:
         raise ZeroDivisionError("no such number")

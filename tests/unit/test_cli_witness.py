@@ -7,8 +7,11 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from agents.witness.submission import Submission
+from schemas.keys import raw_public_key
+from schemas.note import Kind, NoteKey
 from schemas.quorum import parse_policy
 from streams.log.embedded import EmbeddedLog
 from tests.support.commands import QPUBUS, environment, qpubus
@@ -93,6 +96,14 @@ def test_tiles_are_published_and_told_by_tree(data: Path, tmp_path: Path) -> Non
     done = qpubus("audit", "tiles", "--out", tmp_path / "public", "--data", data, "--json")
     published = {origin.split("/")[2]: count for origin, count in done.json["published"].items()}
     assert (done.code, published["alarms"], published["results"]) == (0, 3, 0)
+
+
+def test_tiles_wait_for_the_witnesses_of_a_policy(data: Path, tmp_path: Path) -> None:
+    key = NoteKey("w.example", Kind.COSIGNATURE, raw_public_key(Ed25519PrivateKey.generate())).text
+    (tmp_path / "policy").write_text(f"witness W1 {key}\nquorum W1\n")
+    done = qpubus("audit", "tiles", "--out", tmp_path / "public", "--witness", tmp_path / "policy", "--data", data)
+    assert done.code == 1
+    assert "no round on this log has the cosignatures" in done.err
 
 
 def test_tiles_of_a_log_without_rounds_are_none(tmp_path: Path) -> None:

@@ -1,16 +1,19 @@
 """What is no whole log, or was made to break whoever reads it, gets its verdict from the commands."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
+import apsw
 import pytest
 
+from schemas.events import BudgetHeld
 from streams.log.embedded import create
 from streams.log.lines import Export
 from streams.log.making import new_log
 from streams.log.reading import open_copy
-from tests.support.attacked import Records, placed, truth
-from tests.support.attacks import add_header, author_edits_and_seals
+from tests.support.attacked import Records, placed, truth, with_said
+from tests.support.attacks import add_header, author_edits_and_seals, next_inputs
 from tests.support.bundled import HOME
 from tests.support.commands import Done, qpubus
 from tests.support.golden_log import golden_logs
@@ -135,3 +138,66 @@ def test_an_export_of_ten_gigabytes_of_nothing_is_no_export(tmp_path: Path) -> N
     done = qpubus("log", "import", sparse(tmp_path / "long"), "--data", tmp_path / "data")
     assert done.code == 1
     assert "line 1: the line is too long" in done.err
+
+
+SENTENCES = {"log.sqlite": "no plain file", "head": "no plain file", "root.pub": "does not hold the root public key"}
+
+
+@pytest.mark.parametrize("name", [*SENTENCES, "log.sqlite-wal", "log.sqlite-journal"])
+def test_a_pipe_in_the_place_of_a_file_is_unreadable(name: str, tmp_path: Path) -> None:
+    data = log_of(tmp_path / "data", list(truth()))
+    (data / "root.pub").write_text(HOME[1].hex())
+    (data / name).unlink(missing_ok=True)
+    os.mkfifo(data / name)
+    done = qpubus("audit", "verify", "--data", data)
+    assert done.code == 4
+    assert SENTENCES.get(name, "no plain file") in done.out + done.err
+
+
+def test_a_pipe_in_the_place_of_the_lock_keeps_no_audit_waiting(tmp_path: Path, root: Path) -> None:
+    data = log_of(tmp_path / "data", list(truth()))
+    (data / "lock").unlink(missing_ok=True)
+    os.mkfifo(data / "lock")
+    assert verified(data, root).code == 0
+
+
+ENDLESS = "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t) SELECT"
+CHANGES = {
+    "records are a view without end": f"ALTER TABLE records RENAME TO kept; CREATE VIEW records AS {ENDLESS} "
+    "n AS position, 0 AS append_time_us, '' AS texts, x'00' AS value, x'00' AS seal, x'00' AS chain FROM t",
+    "settings are a view without end": f"ALTER TABLE log RENAME TO kept; CREATE VIEW log AS {ENDLESS} n, n FROM t",
+    "topics are a view without end": f"ALTER TABLE topics RENAME TO kept; CREATE VIEW topics AS {ENDLESS} n, n FROM t",
+    "a table more": "CREATE TABLE more(n)",
+    "a trigger": "CREATE TRIGGER t AFTER INSERT ON log BEGIN SELECT 1; END",
+    "a column more": "ALTER TABLE records ADD COLUMN more",
+    "partitions past counting": "UPDATE log SET value = 1000000000 WHERE name = 'partitions'",
+    "no partition": "UPDATE log SET value = 0 WHERE name = 'partitions'",
+    "fewer than no partitions": "UPDATE log SET value = -1 WHERE name = 'partitions'",
+    "no topic": "DELETE FROM topics",
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_database_that_is_not_built_as_a_log_is_unreadable(change: str, tmp_path: Path, root: Path) -> None:
+    data = log_of(tmp_path / "data", list(truth()))
+    connection = apsw.Connection(str(data / "log.sqlite"))
+    connection.execute(CHANGES[change])
+    connection.close()
+    done = qpubus("audit", "verify", "--data", data, "--root", root)
+    assert done.code == 4
+    assert "restore it from a copy" in done.out + done.err
+
+
+@pytest.mark.parametrize(("ahead", "off", "said"), [(-1, -1, "it is there twice: "), (1, 0, "it is missing before ")])
+def test_a_decision_out_of_turn_is_told_with_its_number_and_places(
+    ahead: int, off: int, said: str, tmp_path: Path, root: Path
+) -> None:
+    records = list(truth())
+    inputs = next_inputs(records, "stage:policy")
+    budget = BudgetHeld(job_id="other", amount_microusd=1)
+    told = with_said(records, "stage:policy", budget, inputs=inputs._replace(decision=inputs.decision + ahead))
+    done = qpubus("audit", "redecide", "--data", log_of(tmp_path / "data", told), "--root", root)
+    [line] = [line for line in done.out.splitlines() if line.startswith("otherwise: ")]
+    assert line.startswith(f"otherwise: stage:policy at {HOME[0]}, decision {inputs.decision + off}: {said}approvals ")
+    assert "Cause(" not in line
+    assert done.code == 1

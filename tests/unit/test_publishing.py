@@ -11,15 +11,19 @@ import pytest
 from botocore.exceptions import ClientError
 from moto.server import ThreadedMotoServer
 
+from agents.witness.submission import Submission
+from replay.publishing import latest_rounds, publish
 from replay.shelves import DirectoryShelf, LockedBucket, Shelf, ShelfProblem
 from schemas.checkpoints import origin_of
 from schemas.envelope import Record
 from schemas.merkle import leaf_hash, root_hash
-from schemas.note import parse_checkpoint, parse_note
+from schemas.note import Note, parse_checkpoint, parse_note
 from schemas.tiles import Tile
 from tests.support.memory_log import MemoryLog
-from tests.support.publishing import publish_alarms
+from tests.support.publishing import publish_alarms, publish_sealed_alarms
+from tests.support.scene import SITE
 from tests.support.sealing import Sealing, in_memory
+from tests.support.witnesses import Witnesses
 
 
 class Counting:
@@ -238,3 +242,89 @@ def test_a_bucket_that_locks_nothing_is_refused(bucket: str) -> None:
     boto3.client("s3").create_bucket(Bucket=f"{bucket}-open")
     with pytest.raises(ShelfProblem, match="Object Lock"):
         LockedBucket(f"{bucket}-open", "", 1)
+
+
+async def bring(town: Sealing, witnesses: Witnesses) -> None:
+    """Seal what is there, and bring the round to the witnesses that are not away."""
+    await town.sealer().finish()
+    policy = list(witnesses.policy.witnesses.values())
+    await Submission(town.member("witness:main"), town.log, town.clock, policy, witnesses.send).step()
+
+
+def published(directory: Path, town: Sealing) -> Note:
+    return parse_note((directory / prefix(town) / "checkpoint").read_bytes())
+
+
+def cosigned_by(directory: Path, town: Sealing, witnesses: Witnesses) -> set[str]:
+    """Whose cosignatures stand on the published checkpoint, and hold."""
+    note = published(directory, town)
+    return {each.name for each in witnesses.policy.witnesses.values() if note.signed_by(each.key)}
+
+
+async def test_what_witnesses_have_cosigned_is_published_with_their_lines(tmp_path: Path) -> None:
+    town = await told(3)
+    witnesses = Witnesses(town, tmp_path / "witnesses", count=2, least=2)
+    await bring(town, witnesses)
+    await publish_sealed_alarms(town, DirectoryShelf(tmp_path / "public"))
+    assert witnesses.policy.is_met(cosigned_by(tmp_path / "public", town, witnesses))
+
+
+async def test_a_round_that_no_witness_has_seen_waits_where_witnesses_are_in_use(tmp_path: Path) -> None:
+    town = await told(3)
+    await bring(town, Witnesses(town, tmp_path / "witnesses"))
+    await town.alarm()
+    await town.budget()
+    await town.sealer().finish()
+    await publish_sealed_alarms(town, DirectoryShelf(tmp_path / "public"))
+    assert parse_checkpoint(published(tmp_path / "public", town).text).size == 3
+
+
+async def test_a_cosignature_that_came_after_publishing_is_published_too(tmp_path: Path) -> None:
+    town = await told(3)
+    witnesses = Witnesses(town, tmp_path / "witnesses", count=2, away={1, 2})
+    await bring(town, witnesses)
+    await publish_sealed_alarms(town, DirectoryShelf(tmp_path / "public"))
+    before = cosigned_by(tmp_path / "public", town, witnesses)
+    witnesses.away = {2}
+    await bring(town, witnesses)
+    await publish_sealed_alarms(town, DirectoryShelf(tmp_path / "public"))
+    assert (before, cosigned_by(tmp_path / "public", town, witnesses)) == (set(), {"W1"})
+
+
+async def test_a_tree_that_did_not_grow_keeps_the_lines_that_it_had(tmp_path: Path) -> None:
+    town = await told(3)
+    witnesses = Witnesses(town, tmp_path / "witnesses", count=2)
+    await bring(town, witnesses)
+    await publish_sealed_alarms(town, DirectoryShelf(tmp_path / "public"))
+    await town.budget()
+    witnesses.away = {2}
+    await bring(town, witnesses)
+    await publish_sealed_alarms(town, DirectoryShelf(tmp_path / "public"))
+    assert cosigned_by(tmp_path / "public", town, witnesses) == {"W1", "W2"}
+
+
+async def test_with_a_policy_the_last_round_that_meets_it_is_published(tmp_path: Path) -> None:
+    town = await told(3)
+    witnesses = Witnesses(town, tmp_path / "witnesses", count=2, least=2)
+    await bring(town, witnesses)
+    await town.alarm()
+    await town.budget()
+    witnesses.away = {2}
+    await bring(town, witnesses)
+    await publish_sealed_alarms(town, DirectoryShelf(tmp_path / "public"), policy=witnesses.policy)
+    assert parse_checkpoint(published(tmp_path / "public", town).text).size == 3
+
+
+async def test_what_was_published_before_witnesses_came_is_not_made_shorter(tmp_path: Path) -> None:
+    town = await told(3)
+    witnesses = Witnesses(town, tmp_path / "witnesses")
+    await bring(town, witnesses)
+    await town.alarm()
+    await town.budget()
+    await town.sealer().finish()
+    latest = await latest_rounds(town.log, 0, {SITE: town.scene.root})
+    assert latest
+    head = next(each for each in latest.sealed.heads if each.topic == "alarms")
+    await publish(latest, latest.rounds[-1], head, DirectoryShelf(tmp_path / "public"), None)
+    assert await publish_sealed_alarms(town, DirectoryShelf(tmp_path / "public")) == 0
+    assert parse_checkpoint(published(tmp_path / "public", town).text).size == 4
