@@ -23,7 +23,7 @@ from streams.log.port import ReadableLog
 from streams.reader import Reader
 from streams.stage import Heard
 
-TIMEOUT_S = 10.0
+TIMEOUT_S = 60.0
 _log = getLogger("qpubus.mirror")
 _TYPE = "application/vnd.schemaregistry.v1+json"
 
